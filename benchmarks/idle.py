@@ -1,4 +1,6 @@
-"""What does the chaos module cost a server while nothing is armed? Run by hand, on a quiet machine:
+"""Measures what the chaos module costs a server while no fault is armed.
+
+Run by hand, on a quiet machine:
 
     make bench-idle
 
@@ -159,6 +161,7 @@ def report(found: Sequence[IdleCost], server: ServerEnv, pairs: int, idle: Seque
 
 
 def exit_code(results: Iterable[TargetResult]) -> int:
+    """0 when all costs are within the target, 1 when one is above it, 2 otherwise."""
     distinct = set(results)
     if "above" in distinct:
         return 1
@@ -166,6 +169,7 @@ def exit_code(results: Iterable[TargetResult]) -> int:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
+    """Command line of the measurement; returns its exit code, 3 when it cannot be measured."""
     parser = argparse.ArgumentParser(description="Measure what the chaos module costs when nothing is armed.")
     parser.add_argument("--server", default="0.32.0", help="server environment")
     parser.add_argument("--lives", type=int, default=2, help="how often both servers are started")

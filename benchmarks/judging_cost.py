@@ -1,4 +1,6 @@
-"""What does judging a long run cost? Run by hand:
+"""Measures what judging a long run costs.
+
+Run by hand:
 
     make bench-judge
 
@@ -65,6 +67,7 @@ def growth(costs: Sequence[JudgingCost]) -> float | None:
 
 
 def is_linear(costs: Sequence[JudgingCost]) -> bool | None:
+    """Whether time grows at most with size to the power of `MAX_GROWTH`; None with too few sizes."""
     exponent = growth(costs)
     return None if exponent is None else exponent <= MAX_GROWTH
 
@@ -125,6 +128,7 @@ def report(costs: Sequence[JudgingCost]) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
+    """Command line of the measurement; returns its exit code, 3 when it cannot be measured."""
     parser = argparse.ArgumentParser(description="Measure what judging a long run costs.")
     parser.add_argument("sizes", type=int, nargs="*", help="requests of each soak, at least 100")
     parser.add_argument("--folder", type=Path, help="where the soaks are written for the while: 3 GB")

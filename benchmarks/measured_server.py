@@ -115,10 +115,12 @@ class MeasuredServer:
             ControlPlane(run_dir / layout.CONTROL)
 
     def start(self) -> None:
+        """Start server and load generator, without waiting for them."""
         self._stack.start()
         self._load.start()
 
     def wait_ready(self) -> None:
+        """Wait until both can take load. Raises BlockFailed when the load generator ends first."""
         self._stack.wait_ready(READY_S)
         if not self._load.wait_ready(READY_S):
             raise BlockFailed("; ".join(self._load.failures()) or "the load generator did not get ready")

@@ -72,6 +72,8 @@ def children(pid: int) -> list[int]:
 
 @dataclass(frozen=True, slots=True)
 class UsageSample:
+    """Processor time and memory of a set of processes at one moment."""
+
     at_ns: int
     """Monotonic clock."""
     cpu_s: dict[int, float]

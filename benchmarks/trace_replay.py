@@ -1,4 +1,6 @@
-"""Is a long trace replayed from disk in bounded memory? Run by hand, on a quiet machine:
+"""Measures whether a long trace is replayed from disk in bounded memory.
+
+Run by hand, on a quiet machine:
 
     make bench-trace
 
@@ -86,14 +88,17 @@ class TraceReplay:
 
     @property
     def grown_mib(self) -> float:
+        """Peak memory of the worker less the peak in the first tenth of the time, MiB."""
         return self.most_mib - self.early_mib
 
     @property
     def bounded(self) -> bool:
+        """Whether memory grew by at most `MAX_GROWTH_MIB`."""
         return self.grown_mib <= MAX_GROWTH_MIB
 
     @property
     def on_time(self) -> bool:
+        """Whether the client queued no request and late (99th percentile) at most `LATE_P99_MS`."""
         return self.client_queued == 0 and self.late_ms.p99 is not None and self.late_ms.p99 <= LATE_P99_MS
 
 
@@ -214,6 +219,7 @@ def report(found: TraceReplay) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
+    """Command line of the measurement; returns its exit code, 3 when it cannot be measured."""
     parser = argparse.ArgumentParser(description="Replay a long trace from disk.")
     parser.add_argument("--lines", type=int, default=LINES)
     parser.add_argument("--rate", type=float, default=RATE, help="requests a second, as recorded")

@@ -22,6 +22,7 @@ broken += [f"there are two faults {name}" for name in sorted(inside.KINDS.keys()
 
 
 def is_outside(kind: str) -> bool:
+    """Whether faults of this kind are applied from outside the server."""
     return kind in outside.KINDS
 
 
@@ -71,6 +72,7 @@ def outlives_reset(kind: str) -> bool:
 
 
 def defaults(parameters: Mapping[str, Parameter]) -> dict[str, Value]:
+    """The default value of each parameter, None where it must be given."""
     return {name: parameter.default for name, parameter in parameters.items()}
 
 

@@ -252,6 +252,7 @@ def server(metric: str, labels: str = "") -> str:
 
 
 def total(series: str, by: str = "") -> str:
+    """PromQL: the sum of a series, for each value of the label `by` where one is given."""
     return f"sum by ({by}) ({series})" if by else f"sum({series})"
 
 
@@ -261,6 +262,7 @@ def rate(series: str, by: str = "") -> str:
 
 
 def percentile(share: float, buckets: str) -> str:
+    """PromQL: the quantile `share` (0 to 1) of a histogram, from the rates of its buckets."""
     return f"histogram_quantile({share}, {rate(buckets, 'le')})"
 
 

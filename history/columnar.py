@@ -118,8 +118,11 @@ class Changes:
         self._pieces: dict[int, list[tuple[Scrapes, Values]]] = {}
 
     def add(self, scrape: int, series: Iterable[int], values: Iterable[Any], known: int) -> None:
-        """Add the changes of a scrape, all or none. Raises TypeError for a value that is no number, and
-        ValueError for the number of a series that is not below `known`."""
+        """Add the changes of a scrape, all or none.
+
+        Raises TypeError for a value that is no number, and ValueError for the number of a series that is not
+        below `known`.
+        """
         # Of lists, since an array takes up a list several times faster than another iterable.
         try:
             numbers, reals = array("I", list(series)), array("d", list(values))

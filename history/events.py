@@ -96,20 +96,23 @@ class LoadWorker(EventData, frozen=True):
 
 
 class PhaseStart(EventData, frozen=True):
+    """A phase of load begins."""
+
     kind: ClassVar[str] = "phase_start"
     phase: str
     role: str
     requests: Whole
     settled: bool | None = None
-    """Whether the server was idle and its counters stood still in time before it; None where an earlier
-    version did not note it."""
+    """Whether the server was idle before the phase; None in runs of earlier versions."""
 
 
 class PhaseEnd(EventData, frozen=True):
+    """A phase of load has ended, with the requests that it sent and how they ended."""
+
     kind: ClassVar[str] = "phase_end"
     phase: str
     sent: Count
-    """Requests, and how they ended:"""
+    """Requests that were sent. `ok` and `failed` of them have ended so."""
     ok: Count
     failed: Count
     reason: PhaseEnding

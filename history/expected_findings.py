@@ -34,6 +34,7 @@ class ExpectedBug(Strict):
 
     @property
     def rules(self) -> tuple[str, ...]:
+        """All rules that the bug can break, those that it always breaks first."""
         return (*self.always, *self.by_chance)
 
 

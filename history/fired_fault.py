@@ -73,10 +73,12 @@ class FiredFault(ABC):
     """The phases in which it was armed."""
 
     def doubt(self, kind: str, text: str, figures: Figures | None = None) -> Doubt:
+        """A reason why an effect cannot be confirmed: its kind, a sentence, and figures."""
         return Doubt(kind, text, figures or {})
 
     @property
     def phase_names(self) -> set[str]:
+        """Names of the phases in which the fault was armed."""
         return {phase.spec.name for phase in self.phases}
 
     @abstractmethod
@@ -100,6 +102,7 @@ class FiredFault(ABC):
         return record.start_ns + record.end_us * NS_PER_US
 
     def token_after(self, record: RequestRecord, t_ns: int) -> bool:
+        """Whether a request received a token later than `t_ns`, wall clock ns."""
         return any(each > t_ns for each in self.tokens_of(record))
 
     def something_waits(self) -> bool:

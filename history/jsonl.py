@@ -138,6 +138,7 @@ class LineWriter:
                 done += os.write(self._fd, lines[done:])
 
     def close(self) -> None:
+        """Close the file; a second call does nothing."""
         with self._lock:
             if self._fd >= 0:
                 os.close(self._fd)

@@ -40,6 +40,7 @@ def ttft_ms(record: RequestRecord) -> float | None:
 
 
 def ttft_from_send_ms(record: RequestRecord) -> float | None:
+    """Time to first token from the send time, ms; None when no token came."""
     return None if record.first_us is None else record.first_us / US_PER_MS
 
 
@@ -49,6 +50,7 @@ def e2el_ms(record: RequestRecord) -> float:
 
 
 def e2el_from_send_ms(record: RequestRecord) -> float:
+    """End-to-end latency from the send time, ms."""
     return record.end_us / US_PER_MS
 
 
@@ -82,10 +84,12 @@ class Latencies:
 
     @property
     def ttft(self) -> NDArray[np.float64]:
+        """Time to first token from the scheduled time, ms, float64 [requests]."""
         return self.schedule_lag + self.ttft_from_send
 
     @property
     def e2el(self) -> NDArray[np.float64]:
+        """End-to-end latency from the scheduled time, ms, float64 [requests]."""
         return self.schedule_lag + self.e2el_from_send
 
     def of(self, chosen: NDArray[np.bool_]) -> Latencies:
@@ -194,6 +198,7 @@ class Quantiles(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     @classmethod
     def of(cls, values_ms: Iterable[float] | NDArray[np.float64]) -> Quantiles:
+        """Median and 99th percentile of some values, ms, by nearest rank."""
         return cls(*percentiles(values_ms, 50, 99))
 
     def __str__(self) -> str:

@@ -33,6 +33,5 @@ REPORT = "report.html"
 
 
 def requests_file(worker: int | str) -> str:
-    """Name of the request file of a load worker (a number), of the conductor's own requests ("probe"), or of
-    clients that a fault sent ("crowd")."""
+    """Name of a request file: of a load worker (a number), of the probes ("probe"), of crowds ("crowd")."""
     return f"requests-{worker}.jsonl"

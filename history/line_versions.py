@@ -35,6 +35,8 @@ EVIDENCE_V1: Mapping[str, Mapping[str, str]] = {"network_latency": {"both_ways_m
 
 
 class RequestRecordV1(RequestRecord, frozen=True, kw_only=True, tag=1):
+    """A request record of schema version 1."""
+
     scheduled_ns: Time = msgspec.field(name="intended_ns")
     client_queued: bool = msgspec.field(name="held", default=False)
     logprob_margins: Sequence[float] = msgspec.field(name="gaps", default=())
@@ -45,17 +47,23 @@ class RequestRecordV1(RequestRecord, frozen=True, kw_only=True, tag=1):
 
 
 class ClientRecordV1(ClientRecord, frozen=True, kw_only=True, tag=1):
+    """A sample of a load worker of schema version 1."""
+
     event_loop_lag_us: list[Time] = msgspec.field(name="lag_us")
     gc_pause_us: list[Time] = msgspec.field(name="collector_us")
 
 
 class EventV1(Event, frozen=True, kw_only=True, tag=1):
+    """An event of schema version 1."""
+
     def __post_init__(self) -> None:
         if self.kind == PROBE_V1:
             force_setattr(self, "kind", ProbeSent.kind)
 
 
 class FaultRecordV1(FaultRecord, frozen=True, kw_only=True, tag=1):
+    """A line of a fault journal of schema version 1."""
+
     def __post_init__(self) -> None:
         names = EVIDENCE_V1.get(self.kind or "")
         if names is not None:
@@ -64,19 +72,19 @@ class FaultRecordV1(FaultRecord, frozen=True, kw_only=True, tag=1):
 
 
 class LedgerRecordV1(LedgerRecord, frozen=True, kw_only=True, tag=1):
-    pass
+    """A line of the transfer audit of schema version 1; its fields are those of version 2."""
 
 
 class ResourceRecordV1(ResourceRecord, frozen=True, kw_only=True, tag=1):
-    pass
+    """A resource sample of schema version 1; its fields are those of version 2."""
 
 
 class ScrapeLineV1(ScrapeLine, frozen=True, kw_only=True, tag=1):
-    pass
+    """A line of `metrics.jsonl` of schema version 1; its fields are those of version 2."""
 
 
 class ProvenanceRecordV1(ProvenanceRecord, frozen=True, kw_only=True, tag=1):
-    pass
+    """A line of the provenance log of schema version 1; its fields are those of version 2."""
 
 
 _V1: Mapping[type[Record], type[Record]] = {

@@ -101,8 +101,11 @@ class MetricLog:
         return log
 
     def _add(self, line: ScrapeLine) -> None:
-        """Raises ValueError for a line out of its order, for a series that no line introduced, or two lines,
-        and for a value that is no number."""
+        """Add a line of the file.
+
+        Raises ValueError for a line out of its order, for a series that no line or two lines introduced, and
+        for a value that is no number.
+        """
         if line.t_ns < self._last_ns:
             raise ValueError("the scrape began before the one on the line above")
         self._last_ns = line.t_ns

@@ -25,6 +25,8 @@ class Closed(Strict):
 
 
 class Constant(Strict):
+    """Requests due at equal intervals, at `rate` a second."""
+
     kind: Literal["constant"]
     rate: Rate
 

@@ -162,10 +162,12 @@ class FaultRecord(Record, frozen=True, kw_only=True):
 
     @property
     def refusal(self) -> Refused | None:
+        """Why an injection was refused; None for any other event."""
         return msgspec.convert(self.evidence, Refused) if self.event == "refused" else None
 
     @property
     def healed(self) -> Healed | None:
+        """What was confirmed at healing; None for any other event."""
         return msgspec.convert(self.evidence, Healed) if self.event == "healed" else None
 
     @property
@@ -175,6 +177,7 @@ class FaultRecord(Record, frozen=True, kw_only=True):
 
     @property
     def note(self) -> AnyNote | None:
+        """What a note of the journal says; None for any other event."""
         return note_in(self.evidence) if self.event == "note" else None
 
     @property
@@ -214,10 +217,12 @@ class LedgerRecord(Record, frozen=True, kw_only=True):
 
     @property
     def balance(self) -> Balance | None:
+        """The accounts at that time; None for a violation."""
         return balance_in(self.evidence) if self.event == "balance" else None
 
     @property
     def violation(self) -> Violation | None:
+        """The rule of the transfer audit that was broken; None for a balance."""
         return msgspec.convert(self.evidence, Violation) if self.event == "violation" else None
 
 

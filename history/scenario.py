@@ -248,6 +248,7 @@ class Scenario(Strict):
             yield "recover_s is for phases with the role healed"
 
     def chaos_phases(self) -> list[str]:
+        """Names of the phases in which faults may be armed."""
         return [phase.name for phase in self.phases if phase.role == "chaos"]
 
     def phase_of(self, fault: FaultSpec) -> str:
@@ -262,6 +263,7 @@ class Scenario(Strict):
         return fault.phase
 
     def faults_in(self, phase: str) -> tuple[FaultSpec, ...]:
+        """The faults that are armed in a phase, in the order of the file."""
         return tuple(fault for fault in self.faults if self.phase_of(fault) == phase)
 
 

@@ -61,6 +61,7 @@ class Finding(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
 
     @property
     def metric(self) -> str | None:
+        """Name of the metric that the finding is about; None for another subject."""
         return self.subject.name if self.subject.kind == "metric" else None
 
     @property
@@ -84,6 +85,7 @@ SERVER = Subject("server")
 
 
 def request(request_id: str) -> Subject:
+    """A request as the subject of a finding, by its id."""
     return Subject("request", request_id)
 
 
@@ -98,10 +100,12 @@ def log_line(number: int) -> Subject:
 
 
 def phase(name: str) -> Subject:
+    """A phase as the subject of a finding, by its name."""
     return Subject("phase", name)
 
 
 def fault(fault_id: str | None) -> Subject:
+    """A fault of the plan as the subject of a finding, by its id; empty where no fault is named."""
     return Subject("fault", fault_id or "")
 
 
@@ -111,6 +115,7 @@ def block(key: str) -> Subject:
 
 
 def process(role: str, pid: int) -> Subject:
+    """A process of the server as the subject of a finding, by role and process id."""
     return Subject("process", f"{role} {pid}")
 
 
@@ -188,6 +193,7 @@ class FaultEffect(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
 
     @property
     def missing(self) -> bool:
+        """Whether the fault brought fewer findings than it must, where this could be judged."""
         return self.judged and sum(self.explains.values()) < self.least
 
 

@@ -30,6 +30,7 @@ class Interrupts:
         self.came: str | None = None
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
+        """Raise Interrupted for the first signal; ignore further ones."""
         if self.came is None:
             self.came = signal.Signals(number).name
             raise Interrupted(self.came)

@@ -98,6 +98,7 @@ class PlainStarter:
     """Registers no process: for a caller that waits for the load's end itself."""
 
     def start(self, command: Sequence[str], cwd: Path, log: IO[bytes]) -> subprocess.Popen[bytes]:
+        """Start a process with a pipe to its stdin and one from its stdout; its stderr goes to `log`."""
         return start_with_stdin(command, cwd, stdout=subprocess.PIPE, stderr=log, bufsize=0)
 
     def ended(self, pid: int) -> None:
@@ -115,6 +116,7 @@ class WorkerProcess:
 
     @property
     def pid(self) -> int:
+        """Process id."""
         return self._process.pid
 
     @property
@@ -141,6 +143,7 @@ class WorkerProcess:
         wait_or_kill(self._process, deadline - time.monotonic())
 
     def close(self) -> None:
+        """Close both pipes, and report the process as ended."""
         for pipe in (self._process.stdin, self._process.stdout):
             if pipe is not None:
                 pipe.close()

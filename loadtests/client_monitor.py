@@ -27,10 +27,12 @@ class ClientMonitor:
         self._reset()
 
     def start(self) -> None:
+        """Start to sample event loop lag and garbage collection."""
         gc.callbacks.append(self._collector)
         self._sampler.start()
 
     def stop(self) -> None:
+        """Stop to sample."""
         self._sampler.kill(block=False)
         gc.callbacks.remove(self._collector)
 

@@ -46,6 +46,7 @@ class ReportPipe:
         self._fd = fd
 
     def send(self, report: Report) -> None:
+        """Write one report."""
         os.write(self._fd, msgspec.json.encode(report) + b"\n")
 
     def forward(self, worker: int | None, report: bytes) -> None:

@@ -44,16 +44,19 @@ class PhaseCounters:
         self._last_mono = time.monotonic()
 
     def send(self, requests: int) -> None:
+        """Count requests as sent."""
         if self.sent == sum(self.ended.values()):
             # Nobody waited for a token until now.
             self._last_mono = time.monotonic()
         self.sent += requests
 
     def add_tokens(self, count: int) -> None:
+        """Count received tokens."""
         self.tokens += count
         self._last_mono = time.monotonic()
 
     def progress(self, phase: str) -> Progress:
+        """The counts so far."""
         return Progress(
             phase=phase,
             sent=self.sent,
@@ -78,6 +81,7 @@ class LatencyHistograms:
         self._itl = _Buckets(ITL_BOUNDS_S)
 
     def ended(self, record: RequestRecord) -> None:
+        """Add the latencies of a request; only good answers count."""
         if record.outcome != "ok":
             return
         ttft = ttft_ms(record)
@@ -117,10 +121,12 @@ class ClockPoint:
 
     @classmethod
     def at(cls, wall_ns: int) -> ClockPoint:
+        """The point at this wall clock time, ns."""
         return cls(wall_ns, time.monotonic_ns() + wall_ns - time.time_ns())
 
     @classmethod
     def now(cls) -> ClockPoint:
+        """The present."""
         return cls.at(time.time_ns())
 
 
@@ -222,6 +228,7 @@ class Dispatcher:
             continue
 
     def ended(self, record: RequestRecord) -> None:
+        """Count and record a request; after a failed write, records are dropped and the error is kept."""
         self.counters.ended[record.outcome] += 1
         self.latency.ended(record)
         if self.write_error is not None:
@@ -233,13 +240,16 @@ class Dispatcher:
             self.write_error = f"request records cannot be written: {error}"
 
     def progress(self) -> Progress:
+        """The counts of the phase so far."""
         return self.counters.progress(self.phase)
 
     def done(self, stopped_because: StopReason | None) -> PhaseDone:
+        """The final counts of the phase, with the reason of its end."""
         return phase_done(self.progress(), stopped_because or "complete")
 
 
 def phase_done(counts: Progress, reason: Literal["complete", StopReason]) -> PhaseDone:
+    """The final counts of a phase, with the reason of its end."""
     return PhaseDone(
         phase=counts.phase,
         sent=counts.sent,

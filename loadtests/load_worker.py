@@ -168,8 +168,10 @@ class PhaseWorker:
         return True
 
     def _stop_those_left(self, over: Event) -> None:
-        """The others end by themselves, as the load has nothing more for them. Stopping them all would take
-        long, and what arrives meanwhile would have to wait."""
+        """Leave the other users to end by themselves, as the dispatcher has nothing more for them.
+
+        Stopping them all would take long, and tokens that arrive meanwhile would wait.
+        """
         if not over.wait(GRACE_S):
             self._runner.stop()
 
@@ -251,6 +253,7 @@ def _work(arguments: argparse.Namespace, commands: int, reports: ReportPipe) -> 
 
 
 def main(argv: Sequence[str] | None = None) -> int:
+    """Command line of a load worker; returns its exit code."""
     # A Ctrl-C in the terminal reaches this process too; what it means is for the conductor to say.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     arguments = _arguments(argv)

@@ -1,6 +1,6 @@
-"""Load by hand, with Locust's own page:
+"""Sends load by hand, with Locust's own page.
 
-locust -f loadtests/locustfile.py --host http://127.0.0.1:8000 --workload shared_prefix --served-model tiny
+    locust -f loadtests/locustfile.py --host http://127.0.0.1:8000 --served-model tiny
 
 The requests never end, but those of a trace; each user sends one after the other. No file records them.
 With `--processes N` as many processes share them.

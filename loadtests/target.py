@@ -49,6 +49,7 @@ def address_of(host: str) -> str:
 
 
 def is_loopback(host: str) -> bool:
+    """Whether a host is this machine: `localhost`, or a loopback address."""
     if host == "localhost":
         return True
     try:
@@ -82,6 +83,7 @@ class EndpointResponse:
 
     @property
     def text(self) -> str:
+        """The body as text; undecodable bytes are replaced."""
         return self.body.decode("utf-8", "replace")
 
     def ok_body(self) -> bytes:
@@ -117,6 +119,7 @@ class ServerEndpoints:
         self.close()
 
     def close(self) -> None:
+        """Close the connection."""
         self._connection.close()
 
     def health(self) -> int | None:
@@ -131,9 +134,11 @@ class ServerEndpoints:
         return self._send("GET", "/metrics").ok_body()
 
     def version(self) -> bytes:
+        """The body of `/version`. Raises when the status is not 200."""
         return self._send("GET", "/version").ok_body()
 
     def models(self) -> bytes:
+        """The body of `/v1/models`. Raises when the status is not 200."""
         return self._send("GET", "/v1/models").ok_body()
 
     def reset_prefix_cache(self) -> EndpointResponse:

@@ -31,6 +31,7 @@ class CompletionUser(User):
 
     @task
     def send_dispatches(self) -> None:
+        """Send conversations until the dispatcher has no more."""
         if self.client is None or self.dispatcher is None:
             raise StopUser
         dispatch = self.dispatcher.take()
@@ -83,7 +84,8 @@ class _End:
 class RequestHook(Protocol):
     """Locust's event of an ended request, as typed as it is used here."""
 
-    def fire(self, **row: object) -> None: ...
+    def fire(self, **row: object) -> None:
+        """Report one row to Locust."""
 
 
 class RequestFailed(Exception):

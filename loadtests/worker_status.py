@@ -80,9 +80,11 @@ class WorkerStatusBoard:
             return self._changed.wait_for(condition, timeout)
 
     def failure(self, worker: int | None) -> str | None:
+        """Why a worker failed; None when it did not."""
         return self._failures.get(worker)
 
     def ready(self) -> bool:
+        """Whether all workers are ready."""
         with self._changed:
             return all(status.ready for status in self._statuses)
 
@@ -101,6 +103,7 @@ class WorkerStatusBoard:
         return [(worker, "does not reach the server" if status.joined else lacks) for worker, status in late]
 
     def done(self) -> bool:
+        """Whether all workers have ended the phase."""
         with self._changed:
             return all(isinstance(status.counts, PhaseDone) for status in self._statuses)
 

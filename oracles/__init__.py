@@ -66,6 +66,7 @@ ORACLES: tuple[Oracle, ...] = tuple(sorted(_REGISTERED.values(), key=_rank))
 
 
 def all_rules() -> tuple[Rule, ...]:
+    """The rules of all oracles, in their order, those of other packages included."""
     return tuple(rule for oracle in ORACLES for rule in oracle.rules)
 
 

@@ -73,8 +73,10 @@ RULES = (DIED, NOT_READY, NOT_STOPPED, BAD_EXIT, UNANSWERED, FALSE_HEALTHY, FALS
 
 
 def judge(history: History) -> OracleResult:
-    """No unexpected death; every probe was answered, the last one above all; and `/health`, which alone
-    proves nothing, agrees with each."""
+    """Judge the server's life: no unexpected death, every probe answered, `/health` in agreement.
+
+    `/health` alone proves nothing, and the last probe counts most.
+    """
     found = Findings(NAME)
     for event in deaths(history):
         text, figures = f"the server died: {_cause(event)}", {"code": event.data.code}

@@ -1,5 +1,6 @@
-"""Each answer beside the golden one to its prompt, else beside the prompt's first: where they differ, and
-which answers have no other to be compared with.
+"""Compares each answer with the golden answer to its prompt, or with the prompt's first answer.
+
+Shows where they differ, and which answers have no other to be compared with.
 """
 
 from __future__ import annotations
@@ -121,8 +122,10 @@ def _first_difference(record: RequestRecord, standard: RequestRecord, tolerance:
 
 
 def _is_tie(record: RequestRecord, standard: RequestRecord, position: int, tolerance: float) -> bool:
-    """Whether noise within the tolerance explains that another token came: in both answers the two likeliest
-    ones were near each other, and the two that came were as likely."""
+    """Whether noise within the tolerance explains that another token was chosen.
+
+    In a tie the two likeliest tokens are close in both answers, and the chosen ones are as likely.
+    """
     pair = (record, standard)
     if not tolerance or any(len(one.logprob_margins) != len(one.token_ids) for one in pair):
         return False

@@ -47,9 +47,11 @@ RULES = (NOT_GOLDEN, NOT_REPEATED, FOREIGN)
 
 
 def judge(history: History) -> OracleResult:
-    """Token ids and logprobs of every good answer equal those of the golden answer, and so do the logprobs of
-    the prompt where they were asked for. Text alone is blind to most damage: one flipped bit in a cached
-    block moves nearly every logprob and hardly any token."""
+    """Judge token ids and logprobs of every good answer against the golden answer, bit for bit.
+
+    Logprobs of the prompt count where they were requested. Text alone misses most damage: one flipped bit in
+    a cached block changes nearly every logprob and hardly any token.
+    """
     found = Findings(NAME)
     comparisons = compared(history)
     found.checked = comparisons.with_golden + comparisons.with_others

@@ -40,8 +40,10 @@ RULES = (BYSTANDER_FAILED, BYSTANDER_WRONG)
 
 
 def judge(history: History) -> OracleResult:
-    """Who was there when a fault struck, was not struck and shares no block with anyone who was, ended
-    without an error and with the right answer."""
+    """Judge the bystanders of a fault: each must end without an error and with the right answer.
+
+    A bystander was in flight at an injection, was not struck, and shares no block with a struck request.
+    """
     found = Findings(NAME)
     strikes = strikes_of(history)
     if not strikes.named + strikes.nameless:

@@ -84,8 +84,11 @@ RULES = (
 
 
 def judge(history: History) -> OracleResult:
-    """Within one life of the server no counter shrinks, goes below zero or stops being a number;
-    histograms stay cumulative; and the server never tried to lower a counter."""
+    """Judge counters and histograms within one incarnation of the server.
+
+    No counter decreases, is negative or stops being a number. Histograms stay cumulative. The server never
+    tried to lower a counter.
+    """
     found = Findings(NAME)
     log = history.metrics
     counters = [series for series in log if series.metric.endswith(COUNTER_SUFFIXES)]
@@ -228,8 +231,10 @@ def _violation(
 
 
 def _failed_scrapes(history: History, found: Findings) -> None:
-    """A gap where many scrapes failed, between which anything may have happened. A server that has ended owes
-    none."""
+    """Note a gap where many scrapes failed, since anything may have happened between them.
+
+    A server that has ended need not answer.
+    """
     if deaths(history):
         return
     failed = [

@@ -126,6 +126,7 @@ def judge_refusals(history: History, found: Findings) -> int:
 
 
 def is_refusal(status: int) -> bool:
+    """Whether an HTTP status blames the request: 4xx."""
     return 400 <= status < 500
 
 

@@ -58,14 +58,17 @@ class Arming:
     """Firings by fault and server process."""
 
     def covers(self, record: FaultRecord) -> bool:
+        """Whether a firing, less its own delay, lies in this stretch; `SLACK_NS` late is allowed."""
         struck_ns = record.t_ns - delay_ns(record)
         late = self.end_ns is not None and struck_ns > self.end_ns + SLACK_NS
         return record.fault in self.faults and self.start_ns - SLACK_NS <= struck_ns and not late
 
 
 def judge(history: History) -> OracleResult:
-    """Each fault was armed, fired with evidence, had its consequence and was healed, else unknown.
-    A firing that the plan does not allow is a violation."""
+    """Judge each planned fault: armed, fired with evidence, effective and healed, otherwise unknown.
+
+    A firing that the plan does not allow is a violation.
+    """
     found = Findings(NAME)
     fired = [record for record in history.faults if record.event == "fired"]
     armings = armings_of(history)
@@ -197,8 +200,10 @@ def _violation(found: Findings, rule: Rule, record: FaultRecord, what: str, **fi
 
 
 def _judge_journals(history: History, fired: Sequence[FaultRecord], found: Findings) -> None:
-    """Do the journals with firings agree with themselves and with what was sent? One that does not has lost
-    lines: what the faults did is unknown then."""
+    """Judge whether the journals with firings agree with themselves and with what was sent.
+
+    A journal that does not has lost lines, so the effects of its faults are unknown.
+    """
     _whole(history, fired, found)
     _repeated(fired, found)
     sites = {(line.pid, line.fault): line.site for line in history.faults if line.event == "armed"}

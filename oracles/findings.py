@@ -40,6 +40,7 @@ class Rule:
 
     @property
     def oracle(self) -> str:
+        """Name of the oracle that judges by this rule: the part of the id before the slash."""
         return oracle_of(self.id)
 
 
@@ -89,8 +90,10 @@ class Findings:
         t_ns: int | None = None,
         example: str | None = None,
     ) -> None:
-        """Note that a rule was broken. Of figures and samples those are kept that JSON has a number for; the
-        text has the others."""
+        """Note that a rule was broken.
+
+        Figures and samples without a JSON number, such as NaN, are in the text alone.
+        """
         self.violations[rule.id] += 1
         if self.violations[rule.id] <= MOST_KEPT:
             finding = Finding(
@@ -113,8 +116,10 @@ class Findings:
         *,
         figures: Mapping[str, int | float] | None = None,
     ) -> None:
-        """Note something that could not be judged; the oracle cannot pass any more. The kind is a short name
-        of the oracle's own."""
+        """Note something that could not be judged, so the oracle cannot pass.
+
+        The kind is a short name of the oracle's own.
+        """
         name = f"{self.oracle}/{kind}"
         self.gaps.append(Gap(kind=name, subject=subject, text=text, figures=finite(figures or {})))
 
@@ -175,8 +180,10 @@ class Alteration:
 
 @dataclass(frozen=True, slots=True)
 class Oracle:
-    """A judge: its name in scenarios and verdicts, what it watches, and what of a history it reads, first
-    what it cannot do without."""
+    """A judge: its name in scenarios and verdicts, its subject, and what it reads of a history.
+
+    What it cannot do without comes first in `reads`.
+    """
 
     name: str
     purpose: str

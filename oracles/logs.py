@@ -104,8 +104,10 @@ def _ending(history: History, number: int) -> str | None:
 
 
 def judge(history: History) -> OracleResult:
-    """No fatal line before the server was stopped on purpose, but for those that the scenario allows.
-    Findings: the first line of each kind."""
+    """Judge the server's log: no fatal line before the intended stop, except for allowed ones.
+
+    The findings are the first line of each kind.
+    """
     found = Findings(NAME)
     lines = lines_before_stop(history)
     found.checked = len(lines)

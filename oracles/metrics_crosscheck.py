@@ -50,8 +50,10 @@ RULES = (INCARNATION, MISSING, ADDITIONAL, VALUE)
 
 
 def judge(history: History) -> OracleResult:
-    """Every value that Prometheus saw lies between the two that the suite saw around it; both saw the same
-    series and the same lives of the server."""
+    """Judge every value that Prometheus scraped by the two values that the suite scraped around it.
+
+    Both must have the same series and the same incarnations of the server.
+    """
     found = Findings(NAME)
     if not len(history.prometheus):
         found.gap("not-scraped" if history.events_of(PrometheusRead) else "not-read", _silence(history))

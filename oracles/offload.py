@@ -33,7 +33,8 @@ RULES = (USED_WHILE_OFF,)
 class CounterGrowth(Protocol):
     """How much a counter counted in some stretch of a run; None when it is absent."""
 
-    def __call__(self, metric: str, **labels: str) -> float | None: ...
+    def __call__(self, metric: str, **labels: str) -> float | None:
+        """The increase of the counter with these labels."""
 
 
 def judge(history: History) -> OracleResult:

@@ -149,8 +149,11 @@ def _is_plain(record: RequestRecord) -> bool:
 
 
 def _excused(history: History, record: RequestRecord) -> bool:
-    """Whether a request failed as it may where a fault has ended the server: without an answer, in its midst,
-    or with the server's word that it is to blame. One that hangs until the client gives up is none."""
+    """Whether a request failed in a way that is allowed where a fault ended the server.
+
+    It may get no answer, a part of one, or a status that blames the server. A request that hangs until the
+    client gives up is not excused.
+    """
     if record.outcome == "ok":
         failed = record.finish_reason == BROKEN_OFF
     elif record.outcome == "error" and not (

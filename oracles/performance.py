@@ -40,8 +40,10 @@ RULES = (TTFT_MEDIAN, TTFT_P99, ITL_P99, THROUGHPUT, TTFT_RATIO, THROUGHPUT_RATI
 
 
 def judge(history: History) -> OracleResult:
-    """Every bound holds; unknown when the client was the limit, since its delays must not pass for the
-    server's."""
+    """Judge the scenario's bounds on speed.
+
+    Unknown when the client was the limit, since its delays must not count as the server's.
+    """
     found = Findings(NAME)
     by_phase = {speed.name: speed for speed in speeds(history)}
     for speed in by_phase.values():

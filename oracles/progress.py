@@ -1,5 +1,6 @@
-"""Does work that waits move on, and does it again after faults are healed? Names what it finds: a livelock,
-a deadlock, else a standstill.
+"""Judges whether waiting work goes on, and whether it does so again after faults are healed.
+
+Findings name a livelock, a deadlock, or else a standstill.
 """
 
 from __future__ import annotations
@@ -90,8 +91,10 @@ class Point:
 
 
 def judge(history: History) -> OracleResult:
-    """No stall was seen, no request ran into its deadline, the metrics agree: no long standstill; and what
-    was asked after a healing was soon answered."""
+    """Judge progress: no stall, no missed deadline, and no long standstill by the metrics.
+
+    A request that was sent after a healing must be answered soon.
+    """
     found = Findings(NAME)
     points = _points(history)
     for event in history.events_of(ServerStalled):

@@ -115,8 +115,10 @@ COUNTS = (
 
 
 def judge(history: History) -> OracleResult:
-    """At the end no more is held than at the first quiet moment, but for small bounds, in each life; memory
-    by its slope, where there are enough moments."""
+    """Judge usage at the end against the first quiet moment of each incarnation, with small bounds.
+
+    Memory is judged by its slope where there are enough quiet moments.
+    """
     found = Findings(NAME)
     if not history.resources:
         found.gap("not-sampled", "no resources were sampled")
@@ -242,8 +244,10 @@ def _memory_at_end(history: History, moments: Sequence[QuietMoment], found: Find
 
 
 def _growth(usage: Sequence[int]) -> float:
-    """From the first to the last, by the median of the slopes between any two. The largest step between
-    neighbours is left out: that is a pool that fills, and no growth."""
+    """Growth from the first to the last moment, by the median of the slopes between any two.
+
+    The largest step between neighbours is left out: it is a pool that fills, and no growth.
+    """
     steps = [max(0, after - before) for before, after in pairwise(usage)]
     filled = steps.index(max(steps)) + 1
     level = [value - max(steps) * (index >= filled) for index, value in enumerate(usage)]

@@ -38,6 +38,7 @@ class Speed:
 
     @property
     def name(self) -> str:
+        """Name of the phase."""
         return self.window.spec.name
 
     def __str__(self) -> str:

@@ -184,8 +184,10 @@ def _cached(history: History, window: Window, found: Findings) -> None:
 
 
 def _lookups(window: Window, found: Findings) -> None:
-    """A prompt is looked up in the tier once: when it is admitted. What comes after a preemption is not
-    counted as a lookup."""
+    """Judge lookups: a prompt is looked up in the tier once, when it is admitted.
+
+    A lookup after a preemption is not counted.
+    """
     queries = window.need(found, f"{EXTERNAL}_queries_total")
     if queries is None:
         return

@@ -1,4 +1,6 @@
-"""Which client takes how much, and how true are its times? Run by hand:
+"""Compares load clients: the cost of each, and the error of its times.
+
+Run by hand:
 
     make bench-client
 
@@ -60,6 +62,8 @@ def half(most: float) -> ClientLoad:
 
 
 class ClientComparison:
+    """Runs clients in turn under the same load, and keeps their figures and failures."""
+
     def __init__(self, clients: Sequence[MeasuredClient], console: Console, logs: LogFolder) -> None:
         self._logs = logs
         self._clients = {client.name: client for client in clients}
@@ -99,6 +103,8 @@ class ClientComparison:
 
 @dataclass(frozen=True)
 class ComparisonResult:
+    """All figures of a comparison, with the clients that could not be measured."""
+
     halves: dict[str, ClientLoad]
     """Of each client of ours, by its name."""
     rounds: list[list[ClientFigures]]
@@ -138,6 +144,7 @@ def measure(rounds: int, console: Console, keep: Path | None) -> ComparisonResul
 
 
 def report(measured: ComparisonResult) -> str:
+    """The result as Markdown: a table for each load, then the bounds that are met or missed."""
     halves, rounds = measured.halves, measured.rounds
     # In the order in which they were run first.
     loads = list(dict.fromkeys(one.load for each in rounds for one in each))
@@ -161,6 +168,7 @@ def report(measured: ComparisonResult) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
+    """Command line of the comparison; returns the exit code: 0, or 3 when it cannot be measured."""
     parser = argparse.ArgumentParser(description="Measure load clients side by side.")
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     parser.add_argument("--keep", type=Path, help="write all figures there, as JSON, after each round")

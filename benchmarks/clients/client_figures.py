@@ -50,6 +50,8 @@ class ClientFigures(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
 
 @dataclass(frozen=True, slots=True)
 class ClientRunRecords:
+    """Records of one run of a client: its own times, the mock servers' log, samples of processes."""
+
     observed: Iterable[ClientObservation]
     sent: Mapping[str, SentRecord]
     """By the mock servers together."""

@@ -38,6 +38,7 @@ class ClientLoad:
 
     @property
     def schedule(self) -> Settings:
+        """The mock server's schedule: a token every `gap_ms`, the first one included."""
         return Settings(ttft=Fixed(ms=self.gap_ms), itl=Fixed(ms=self.gap_ms))
 
 

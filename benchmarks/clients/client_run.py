@@ -37,6 +37,8 @@ class MeasuredClient:
 
 
 def our_client(kind: ClientKind) -> MeasuredClient:
+    """One of this suite's clients, measured like the others."""
+
     def command(load: ClientLoad, url: str, folder: Path) -> Sequence[str | Path]:
         return ours.command(kind, load, url, folder)
 
@@ -44,6 +46,8 @@ def our_client(kind: ClientKind) -> MeasuredClient:
 
 
 def other_client(tool: LoadTool, python: Path, tokenizer: Path) -> MeasuredClient:
+    """A tool of others in the environment of `python`, with the tokenizer in a local folder."""
+
     def command(load: ClientLoad, url: str, folder: Path) -> Sequence[str | Path]:
         return tool.command(ToolCall(load, url, python, tokenizer, folder))
 

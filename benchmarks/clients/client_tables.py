@@ -35,6 +35,7 @@ class SpeedRatio:
 
     @property
     def met(self) -> bool:
+        """Whether the median over the rounds reaches the bound for this client."""
         return median(self.rounds) >= MIN_SPEED_RATIO[self.client]
 
 
@@ -90,6 +91,7 @@ def _ratio(one: Round, load: str, client: str) -> float | None:
 
 
 def speed_lines(found: Iterable[SpeedRatio]) -> Iterator[str]:
+    """A line of Markdown for each ratio, with its bound and whether it is met."""
     for one in found:
         ratio = f"{median(one.rounds):.1f} ({min(one.rounds):.1f} to {max(one.rounds):.1f})"
         verdict = "yes" if one.met else "no"

@@ -55,6 +55,8 @@ class ToolCall:
 
 @dataclass(frozen=True, slots=True)
 class LoadTool:
+    """A load generator of others: its release, its packages, and how it is called and read."""
+
     name: str
     version: str
     packages: tuple[str, ...]

@@ -35,6 +35,7 @@ def command(client: ClientKind, load: ClientLoad, url: str, folder: Path) -> lis
 
 
 def read(folder: Path) -> Iterable[ClientObservation]:
+    """Times of the good answers, ns of the monotonic clock, from the records of the one load worker."""
     lines = (folder / layout.requests_file(0)).read_bytes()
     for record in msgspec.json.Decoder(RequestRecord).decode_lines(lines):
         if record.outcome == "ok":
@@ -44,6 +45,7 @@ def read(folder: Path) -> Iterable[ClientObservation]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
+    """Command line of one measured client of this suite: sends its load, writes its records, returns 0."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.clients.ours", description=__doc__)
     parser.add_argument("client", choices=("openai", "lean"))
     parser.add_argument("url")

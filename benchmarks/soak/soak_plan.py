@@ -56,6 +56,7 @@ def phases(requests: int) -> tuple[PhaseSpec, ...]:
 
 
 def soak_phases(requests: int) -> Iterator[SoakPhase]:
+    """The phases of a soak of so many requests, each with its start and its length."""
     start_ns = START_NS + 30 * NS_PER_S
     for number, spec in enumerate(phases(requests)):
         seconds = spec.requests / REQUESTS_PER_S

@@ -60,6 +60,7 @@ class Columns:
     """NONE, FAILED or LATE."""
 
     def end_ns(self) -> Ints:
+        """Ends of the requests, ns, int64 [requests]."""
         return self.start_ns + self.end_us * 1000
 
 
@@ -71,6 +72,8 @@ def joined(parts: list[Columns]) -> Columns:
 
 @dataclass(frozen=True, slots=True)
 class SoakAnswer:
+    """The answer to a prompt: token ids and logprobs, both [tokens]."""
+
     token_ids: list[int]
     logprobs: list[float]
 

@@ -49,6 +49,7 @@ PROBE_US = 20_000
 
 
 def write_lines(path: Path, records: Iterable[msgspec.Struct]) -> None:
+    """Write records as JSON Lines; an existing file is replaced."""
     encoder = msgspec.json.Encoder()
     with path.open("wb") as file:
         file.writelines(encoder.encode(record) + b"\n" for record in records)

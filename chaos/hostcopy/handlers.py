@@ -30,6 +30,7 @@ class CopyHandler(OffloadingHandler):
         self._finished: list[Any] = []
 
     def transfer_async(self, job_id: int, spec: tuple[Any, Any]) -> bool:
+        """Copy the blocks of a transfer at once; its end is reported by the next `get_finished`."""
         copied = self._copy(job_id, *spec)
         self._finished.append(
             TransferResult(
@@ -43,6 +44,7 @@ class CopyHandler(OffloadingHandler):
         return True
 
     def get_finished(self) -> list[Any]:
+        """Results of the copies since the last call."""
         finished, self._finished = self._finished, []
         return finished
 
@@ -57,6 +59,7 @@ class HostCopySpec(CPUOffloadingSpec):
     """Known once the handlers are made."""
 
     def get_handlers(self, kv_caches: Any, *attn_backends: Any) -> Iterator[Entry]:
+        """A handler for each direction; on other platforms than the CPU those of vLLM."""
         if not current_platform.is_cpu():
             yield from super().get_handlers(kv_caches, *attn_backends)
             return

@@ -28,6 +28,7 @@ class Plane:
         return row.view(torch.uint8).view(-1)
 
     def block_bytes(self) -> int:
+        """Size of one block in this tensor, bytes."""
         return self.tensor[0].numel() * self.tensor.element_size()
 
 
@@ -135,8 +136,11 @@ class HostTier:
 
 
 def _bytes(tensor: torch.Tensor) -> Any:
-    """The same memory as a numpy array of bytes. Torch would copy with all its threads, each waiting for the
-    others, which takes a hundred times as long where processors are scarce."""
+    """The memory of a tensor as a numpy array of bytes.
+
+    Torch would copy with all its threads, which wait for each other: a hundred times as long where processors
+    are scarce.
+    """
     return tensor.view(torch.uint8).numpy()
 
 

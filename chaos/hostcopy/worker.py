@@ -23,14 +23,17 @@ class HostCopyWorker(OffloadingWorker):
         self._finished: list[Any] = []
 
     def submit_store(self, job_id: int, src_spec: Any, dst_spec: Any) -> bool:
+        """Copy blocks of the device to the tier at once; the end is reported by the next `get_finished`."""
         self._finished.append(_result(self._tier.store(job_id, src_spec, dst_spec)))
         return True
 
     def submit_load(self, job_id: int, src_spec: Any, dst_spec: Any, expedited: bool = False) -> bool:
+        """Copy blocks of the tier to the device at once; the end is reported by the next `get_finished`."""
         self._finished.append(_result(self._tier.load(job_id, src_spec, dst_spec)))
         return True
 
     def get_finished(self) -> list[Any]:
+        """Results of the copies since the last call."""
         finished, self._finished = self._finished, []
         return finished
 
@@ -52,6 +55,7 @@ class HostCopySpec(CPUOffloadingSpec):
     """Known once the worker is made."""
 
     def get_worker(self, kv_caches: Any) -> Any:
+        """The one worker; on other platforms than the CPU that of vLLM."""
         if not current_platform.is_cpu():
             return super().get_worker(kv_caches)
         if self._worker is None:

@@ -54,6 +54,7 @@ class ChaosConnector(LoadErrorReporter):
             self._runtime.provenance.all_matches = vllm_config.speculative_config is None
 
     def get_num_new_matched_tokens(self, request: Any, num_computed_tokens: int) -> tuple[int | None, bool]:
+        """vLLM's lookup for a new request; notes a request that is looked up again after a failed load."""
         process_globals.request_states.track(request)
         if request.request_id in self._retrying:
             self._retrying.remove(request.request_id)
@@ -64,6 +65,7 @@ class ChaosConnector(LoadErrorReporter):
             return super().get_num_new_matched_tokens(request, num_computed_tokens)
 
     def update_state_after_alloc(self, request: Any, blocks: Any, num_external_tokens: int) -> None:
+        """vLLM's call after a request received blocks; the provenance log records them."""
         process_globals.request_states.track(request)
         with request_scope(request.request_id):
             super().update_state_after_alloc(request, blocks, num_external_tokens)
@@ -71,6 +73,7 @@ class ChaosConnector(LoadErrorReporter):
             self._runtime.provenance.given(request, blocks, num_external_tokens)
 
     def build_connector_meta(self, scheduler_output: Any) -> Any:
+        """vLLM's metadata of a step, with the states of requests tracked meanwhile."""
         with request_scope(None):
             step = (
                 scheduler_output
@@ -92,6 +95,7 @@ class ChaosConnector(LoadErrorReporter):
         return metadata
 
     def update_connector_output(self, connector_output: Any) -> None:
+        """vLLM's call with the workers' results; remembers requests whose load failed."""
         super().update_connector_output(connector_output)
         process_globals.request_states.report(connector_output)
         self._retrying |= getattr(connector_output, "failed_recving", None) or set()
@@ -102,6 +106,7 @@ class ChaosConnector(LoadErrorReporter):
         super().handle_preemptions(step)
 
     def start_load_kv(self, forward_context: Any, **kwargs: Any) -> None:
+        """vLLM's start of the loads of a step; remembers the blocks of each request."""
         self._learn_step(self._connector_metadata)
         for request, blocks in loads(self._connector_metadata):
             self._loading[request] = blocks
@@ -112,6 +117,7 @@ class ChaosConnector(LoadErrorReporter):
         process_globals.reported_states.learn(step)
 
     def get_finished(self, finished_req_ids: set[str]) -> tuple[set[str], set[str]]:
+        """vLLM's finished requests (sent, received); applies `load_failed` to the received ones."""
         sent, received = super().get_finished(finished_req_ids)
         # Sorted, since the order of a set changes from process to process.
         for request in sorted(received or ()):
@@ -131,6 +137,7 @@ class ChaosConnector(LoadErrorReporter):
             self._given_up.add(request)
 
     def get_block_ids_with_load_errors(self) -> set[int]:
+        """Ids of the blocks whose load is reported as failed, vLLM's own and those of faults."""
         failed, self._failed = self._failed, set()
         return failed | super().get_block_ids_with_load_errors()
 

@@ -45,7 +45,8 @@ NONE: Mapping[str, str] = {}
 class StatesOf(Protocol):
     """Returns the states of a request; with `direction`, during a copy of the request in that direction."""
 
-    def __call__(self, request: str, direction: str | None = None) -> tuple[str, ...]: ...
+    def __call__(self, request: str, direction: str | None = None) -> tuple[str, ...]:
+        """States of a request by its id; `direction` is load or store."""
 
 
 def unknown(request: str, direction: str | None = None) -> tuple[str, ...]:
@@ -74,7 +75,9 @@ class FaultRuntime:
         unsupported_kinds: Mapping[str, str] = NONE,
         provenance: ProvenanceLog | None = None,
     ) -> None:
-        """`unsupported_kinds` maps the kinds that this vLLM has no injection point for to the reason.
+        """Begin without an armed fault.
+
+        `unsupported_kinds` maps the kinds that this vLLM has no injection point for to the reason.
         `provenance` is the log of a scheduler in audit mode; the runtime closes it.
 
         Raises BadControl when the control directory cannot be trusted.

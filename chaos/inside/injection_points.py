@@ -61,6 +61,7 @@ class FoundBlock(InjectionPoint):
 
     @property
     def decided(self) -> bool:
+        """Whether a fault has changed the answer."""
         return self.answer != "hit"
 
 
@@ -93,6 +94,7 @@ class NewStore(InjectionPoint):
 
     @property
     def decided(self) -> bool:
+        """Whether a fault has refused the store."""
         return self.refused
 
 
@@ -106,6 +108,7 @@ class FinishedStore(InjectionPoint):
 
     @property
     def decided(self) -> bool:
+        """Whether the store is reported as failed."""
         return self.failed
 
 
@@ -129,6 +132,7 @@ class CopyRequest(InjectionPoint):
 
     @property
     def decided(self) -> bool:
+        """Whether a fault has refused or delayed the copy."""
         return self.refused or self.delayed_by is not None
 
 
@@ -149,6 +153,7 @@ class CopyEnd(InjectionPoint):
 
     @property
     def decided(self) -> bool:
+        """Whether a fault has changed what is reported, how often, or when."""
         return self.reports != 1 or self.delay_s is not None or self.again is not None
 
 
@@ -162,6 +167,7 @@ class CopyEnds(InjectionPoint):
     reversed: bool = False
 
     def reverse(self) -> None:
+        """Reverse the order in which the ends are reported."""
         self.reversed = not self.reversed
         for each in (self.jobs, self.directions, self.requests):
             each.reverse()
@@ -212,6 +218,7 @@ class SamplePoints:
 
     @classmethod
     def by_site(cls) -> Mapping[str, Callable[[], InjectionPoint]]:
+        """A function for each site that makes a fresh injection point of it."""
         tier = cls.TIER
         return {
             LOOKUP: lambda: FoundBlock(tier[0], 2, 0, lambda: tier[1:]),

@@ -116,6 +116,7 @@ class Journal:
 
     @property
     def open(self) -> bool:
+        """Whether lines can still be written."""
         return self._file.open
 
     @property
@@ -124,6 +125,7 @@ class Journal:
         return self._file.open and self._file.written <= MAX_BYTES - RESERVE_BYTES
 
     def close(self) -> None:
+        """Close the file; lines after that are dropped."""
         self._file.close()
 
     def write(

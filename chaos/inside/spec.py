@@ -20,6 +20,7 @@ class ChaosSpec(WrappedSpec):
     _manager: Any
 
     def get_manager(self) -> Any:
+        """The one manager, vLLM's with the faults of the scheduler."""
         if not isinstance(self._manager, ChaosManager):
             runtime = process_globals.fault_runtime(SCHEDULER, self.extra_config, generation.name)
             self._manager = ChaosManager(super().get_manager(), runtime)

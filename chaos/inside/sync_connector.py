@@ -51,6 +51,7 @@ class SyncChaosConnector(ChaosConnector):
         """Requests whose completed loads must not be reported to the scheduler."""
 
     def get_num_new_matched_tokens(self, request: Any, num_computed_tokens: int) -> tuple[int | None, bool]:
+        """vLLM's lookup, with loads changed to loads within the step where that is possible."""
         found, between_steps = super().get_num_new_matched_tokens(request, num_computed_tokens)
         self._computed.pop(request.request_id, None)
         if not found or not between_steps:
@@ -63,6 +64,7 @@ class SyncChaosConnector(ChaosConnector):
         return found, False
 
     def update_state_after_alloc(self, request: Any, blocks: Any, num_external_tokens: int) -> None:
+        """vLLM's call after a request received blocks; remembers loads within the step."""
         computed = self._computed.pop(request.request_id, None)
         if num_external_tokens and computed is not None:
             self._begun.add(request.request_id)
@@ -70,14 +72,17 @@ class SyncChaosConnector(ChaosConnector):
         super().update_state_after_alloc(request, blocks, num_external_tokens)
 
     def _without_hashes(self, blocks: Any, computed: int, loaded: int) -> _Blocks:
-        """Of a load within the step vLLM has given hashes to all blocks already, and there are more of them
-        for what is computed beside it."""
+        """The blocks of a load within the step, without the hashes of what the step computes itself.
+
+        vLLM has given hashes to all blocks of the request by then.
+        """
         (group,) = blocks.blocks
         first, end = computed // self._block_size, loaded // self._block_size
         here = [_Block(block.block_id, block.block_hash) for block in group[:first]]
         return _Blocks(([*here, *(_Block(block.block_id, None) for block in group[first:end])],))
 
     def build_connector_meta(self, scheduler_output: Any) -> Any:
+        """vLLM's metadata of a step, with the requests whose loads end within it."""
         metadata = super().build_connector_meta(scheduler_output)
         setattr(metadata, ATTRIBUTE, frozenset(self._begun))
         if hasattr(metadata, "reqs_to_load"):  # to 0.20: later the worker names the jobs that have ended
@@ -86,11 +91,13 @@ class SyncChaosConnector(ChaosConnector):
         return metadata
 
     def update_connector_output(self, connector_output: Any) -> None:
+        """vLLM's call with the workers' results; reports loads within the step as received."""
         received = set(connector_output.finished_recving or ()) | self._ended
         self._ended = set()
         super().update_connector_output(replace(connector_output, finished_recving=received))
 
     def start_load_kv(self, forward_context: Any, **kwargs: Any) -> None:
+        """vLLM's start of the loads of a step; those within the step end before it returns."""
         requests: frozenset[str] = getattr(self._connector_metadata, ATTRIBUTE, frozenset())
         process_globals.within_step |= requests
         super().start_load_kv(forward_context, **kwargs)
@@ -100,6 +107,7 @@ class SyncChaosConnector(ChaosConnector):
             self._end_load(request)
 
     def get_finished(self, finished_req_ids: set[str]) -> tuple[set[str], set[str]]:
+        """vLLM's finished requests (sent, received) without those whose load ended within the step."""
         sent, received = super().get_finished(finished_req_ids)
         in_step = self._in_step & set(received or ())
         self._in_step -= in_step

@@ -33,9 +33,11 @@ class Tier(Protocol):
     """The offload tier's own memory."""
 
     @property
-    def blocks_per_chunk(self) -> int: ...
+    def blocks_per_chunk(self) -> int:
+        """How many of the device's blocks a chunk of the tier has."""
 
-    def own_planes(self) -> list[Plane]: ...
+    def own_planes(self) -> list[Plane]:
+        """The tier's memory as tensors, one row a block."""
 
 
 @dataclass(frozen=True)
@@ -120,6 +122,7 @@ class TransferInterceptor:
         self._duplicates: list[_Duplicate] = []
 
     def submit(self, job: TransferJob) -> bool:
+        """Begin a copy, now or delayed; False when a fault refuses it."""
         copy = CopyRequest(job.id, job.direction)
         self._runtime.inject(COPY, copy, request=job.request, direction=job.direction)
         if copy.refused:

@@ -96,10 +96,12 @@ class Injection:
 
     @property
     def kind(self) -> str:
+        """Kind of the fault."""
         return self._armed.fault.kind
 
     @property
     def params(self) -> dict[str, Value]:
+        """Parameters of the fault."""
         return self._armed.fault.params
 
     def apply(self, inject: Callable[[Injection, Any], None], point: object) -> None:
@@ -112,9 +114,11 @@ class Injection:
         return draw(armed.seed, armed.fault.id, armed.site, self._n, purpose)
 
     def fired(self, proof: Firing, request: str | None = None) -> None:
+        """Record that the fault was applied, with evidence."""
         self._write(proof, request)
 
     def refused(self, reason: RefusalReason) -> None:
+        """Record why the fault was not applied."""
         self._write(Refused(reason=reason))
 
     def note(self, note: Note) -> None:

@@ -73,6 +73,7 @@ class StreamState:
         return self.finish_reason is not None and self.usage is not None
 
     def add(self, event: _Event, at_us: int) -> None:
+        """Add the tokens of one event, received `at_us` after the start."""
         for choice in event.choices:
             ids = choice.token_ids or []
             if ids:
@@ -198,6 +199,7 @@ class BurstClient:
     """Kind and message, if the request failed before its client disconnected."""
 
     def since_start_us(self) -> int:
+        """Time since the start of the request, microseconds."""
         return (time.monotonic_ns() - self.start_mono_ns) // 1000
 
 
@@ -215,6 +217,7 @@ class BurstClients:
         self._thread = threading.Thread(target=self._run, name="crowd", daemon=True)
 
     def start(self) -> None:
+        """Start the thread, which connects and sends."""
         self._thread.start()
 
     def disconnect(self) -> None:

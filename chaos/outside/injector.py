@@ -109,8 +109,10 @@ class TargetNotVisible(InjectionRefused):
 
 
 class ActiveFault(Protocol):
-    """A fault from its preparation until it is reverted. Its methods never block; an OSError from any of
-    them ends the run."""
+    """A fault from its preparation until it is reverted.
+
+    Its methods never block; an OSError from any of them ends the run.
+    """
 
     def apply(self) -> None:
         """Apply the fault. Raises Refused. A signal to the conductor may interrupt this anywhere."""

@@ -49,8 +49,10 @@ class InvocationCounts:
     """Since it began."""
 
     def invocations_at(self, site: str) -> int:
-        """Invocations at a site so far. Invocation n of site `second` is n seconds after the start of
-        the phase."""
+        """Number of invocations at a site so far.
+
+        Invocation n of site `second` is n seconds after the start of the phase.
+        """
         return {SENT: self.sent, ANSWERED: self.answered, SECOND: math.floor(self.seconds) + 1}[site]
 
 
@@ -93,6 +95,7 @@ class OutsideJournal:
     def of_injection(
         self, event: Literal["fired", "refused"], injection: DueInjection, evidence: Evidence
     ) -> None:
+        """Write that an injection fired or was refused, with evidence."""
         self._write(event, injection.fault, injection.kind, injection.site, injection.n, as_stored(evidence))
 
     def reverted(self, injection: DueInjection, note: FaultReverted, shown: Evidence) -> None:
@@ -113,6 +116,7 @@ class OutsideJournal:
         self._write(event, fault.id, fault.kind, site, n, as_stored(evidence))
 
     def close(self) -> None:
+        """Close the file."""
         self._writer.close()
 
     def _write(
@@ -168,8 +172,11 @@ class _InjectionInForce:
 
 
 class OutsideFaults:
-    """The faults from outside of one run. Call from one thread. OSError: the journal cannot be written, or
-    a target fails to respond; then `close` still reverts all the others."""
+    """The faults from outside of one run; to be called from one thread.
+
+    OSError: the journal cannot be written, or a target fails to respond. Then `close` still reverts all the
+    others.
+    """
 
     def __init__(
         self,

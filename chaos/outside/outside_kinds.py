@@ -52,7 +52,9 @@ class TargetInjector:
         self._handle = handle
 
     def unsupported_reason(self, kind: str) -> str | None:
+        """None: this target supports all kinds that are registered for it."""
         return None
 
     def prepare(self, injection: DueInjection) -> ActiveFault:
+        """Prepare an injection of a kind of this target."""
         return KINDS[injection.kind].inject(injection, self._handle)

@@ -27,10 +27,12 @@ class ServerProcess(Protocol):
     """A process of the server, as the kernel reports it."""
 
     @property
-    def pid(self) -> int: ...
+    def pid(self) -> int:
+        """Process id."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """Name as in `/proc/PID/comm`."""
 
     @property
     def state(self) -> str:
@@ -66,9 +68,11 @@ class Server(Protocol):
 class HasProcesses(Protocol):
     """A server with individually visible processes, wherever it runs."""
 
-    def processes(self) -> Sequence[ServerProcess]: ...
+    def processes(self) -> Sequence[ServerProcess]:
+        """All running processes of the server."""
 
-    def signal_one(self, pid: int, which: signal.Signals) -> None: ...
+    def signal_one(self, pid: int, which: signal.Signals) -> None:
+        """Send a signal to one of them."""
 
 
 class Engine:
@@ -138,28 +142,35 @@ class LocalTarget:
         return LocalTarget(self._server, self.restarter)
 
     def pause(self) -> ActiveFault:
+        """Prepare SIGSTOP to all processes."""
         return _Pause(self._server)
 
     def runs(self) -> bool:
+        """Whether any process of the server runs."""
         return bool(self._server.processes())
 
     def identity(self) -> Ended:
+        """Process ids of the server, as evidence of what is ended."""
         pids = [process.pid for process in self._server.processes()]
         return Ended(pid=self._server.pid, pids=pids)
 
     def send(self, which: signal.Signals) -> None:
+        """Send SIGKILL to all processes, or another signal to the leader."""
         if which is signal.SIGKILL:
             self._server.signal_all(which)
         elif self._server.pid is not None:
             self._server.signal_one(self._server.pid, which)
 
     def kill_engine(self) -> Sequence[int]:
+        """Kill the processes of the engine; returns their ids."""
         return self._engine.kill()
 
     def engine_gone(self) -> bool:
+        """Whether the killed processes of the engine have ended."""
         return self._engine.gone()
 
     def ended(self) -> int | None:
+        """Exit code of the server; None while a process runs."""
         return None if self.runs() else self._server.exit_code()
 
 
@@ -167,7 +178,8 @@ class ContainerServer(HasProcesses, Protocol):
     """A server and its container, which is the same for all incarnations."""
 
     @property
-    def container(self) -> Container: ...
+    def container(self) -> Container:
+        """The server's container, the same for all incarnations."""
 
     def alive(self) -> bool:
         """Whether the container runs; a paused one does. Its attributes are fresh afterwards."""
@@ -199,12 +211,15 @@ class ContainerTarget:
         return ContainerTarget(self._server, self.restarter)
 
     def pause(self) -> ActiveFault:
+        """Prepare to freeze the container."""
         return ContainerPause(self._server)
 
     def runs(self) -> bool:
+        """Whether the container runs."""
         return self._server.alive()
 
     def identity(self) -> Ended:
+        """Process ids and the container, as evidence of what is ended."""
         container = self._server.container
         return Ended(
             pid=container.attrs["State"]["Pid"],
@@ -213,6 +228,7 @@ class ContainerTarget:
         )
 
     def send(self, which: signal.Signals) -> None:
+        """Send a signal to the container's first process; one that has ended is no error."""
         # Here, since a reader of the catalogue of faults need not load the client of Docker.
         from docker.errors import APIError
 
@@ -223,12 +239,15 @@ class ContainerTarget:
                 raise
 
     def kill_engine(self) -> Sequence[int]:
+        """Kill the processes of the engine; returns their ids."""
         return self._engine.kill()
 
     def engine_gone(self) -> bool:
+        """Whether the killed processes of the engine have ended."""
         return self._engine.gone()
 
     def ended(self) -> int | None:
+        """Exit code of the server; None while the container runs."""
         return self._server.exit_code()
 
 
@@ -246,6 +265,7 @@ class ContainerPause:
         self._resuming = False
 
     def apply(self) -> None:
+        """Freeze the container. Raises TargetNotRunning."""
         if not self._server.alive():
             raise TargetNotRunning("the server does not run")
         self._server.container.pause()
@@ -257,6 +277,7 @@ class ContainerPause:
         return Paused(container=self._server.container.short_id, status=PAUSED)
 
     def revert(self) -> None:
+        """Resume the container; one that was removed is no error."""
         from docker.errors import APIError
 
         self._resuming = True
@@ -270,6 +291,7 @@ class ContainerPause:
                 raise
 
     def reverted(self) -> Continued | None:
+        """Evidence that the container runs again; None until then."""
         status = self._status()
         return None if not self._resuming or status == PAUSED else Continued(status=status)
 

@@ -101,7 +101,7 @@ class LoadBlocksFailed(Firing, frozen=True):
 
 
 class LoadFailed(Firing, frozen=True):
-    """Of `load_failed`."""
+    """A load is reported as failed. Of `load_failed`."""
 
     blocks: Count
     """Device blocks of the load."""
@@ -186,6 +186,7 @@ AnyNote = LoadRetried | BlockStoredAgain | RequestAbandoned | FaultReverted
 
 
 def id_of(note: type[Note]) -> str:
+    """The tag by which journals name a type of note."""
     tag = note.__struct_config__.tag
     assert isinstance(tag, str)
     return tag

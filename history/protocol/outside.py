@@ -58,11 +58,15 @@ class Ended(OutsideFiring, frozen=True):
 
 
 class CpuSqueezed(OutsideFiring, frozen=True):
+    """The quota that was applied, and how often it throttled the container. Of `cpu_squeeze`."""
+
     cpus: float | None = None
     throttled_periods: Count | None = None
 
 
 class NetworkCut(OutsideFiring, frozen=True):
+    """Connections that were reset and connects that were refused. Of `network_cut`."""
+
     connections: Count = 0
     """That were reset."""
     refused: Count = 0
@@ -71,6 +75,7 @@ class NetworkCut(OutsideFiring, frozen=True):
 
     @property
     def named(self) -> Sequence[str]:
+        """Ids of the requests on the connections that were cut."""
         return self.requests
 
 
@@ -89,10 +94,13 @@ class BytesDelayed(OutsideFiring, frozen=True):
 
     @property
     def named(self) -> Sequence[str]:
+        """Ids of the requests whose bytes were delayed."""
         return self.requests
 
 
 class SlowRead(OutsideFiring, frozen=True):
+    """An answer that the client read slowly, and what of it the server still had. Of `slow_reader`."""
+
     bytes: Count = 0
     unread_bytes: Count = 0
     unread_ms: float = 0.0
@@ -100,6 +108,7 @@ class SlowRead(OutsideFiring, frozen=True):
 
     @property
     def named(self) -> Sequence[str]:
+        """Ids of the requests that were read slowly."""
         return self.requests
 
 
@@ -115,6 +124,8 @@ class WrongRequestsSent(OutsideFiring, frozen=True):
 
 
 class AbortStorm(OutsideFiring, frozen=True):
+    """Clients that connected together and aborted together. Of `abort_storm`."""
+
     clients: Count = 0
     sent: Count = 0
     begun: Count = 0
@@ -126,10 +137,13 @@ class AbortStorm(OutsideFiring, frozen=True):
 
     @property
     def named(self) -> Sequence[str]:
+        """Ids of the requests of these clients."""
         return self.requests
 
 
 class PrometheusKilled(OutsideFiring, frozen=True):
+    """The signal that ended Prometheus. Of `prometheus_kill`."""
+
     signal: str | None = None
 
 
@@ -155,18 +169,26 @@ class Serves(Evidence, frozen=True):
 
 
 class CpuReturned(Evidence, frozen=True):
+    """The quota of the container after healing, us a period; None for no quota."""
+
     quota_us: int | None = None
 
 
 class RequestsSent(Evidence, frozen=True):
+    """So many malformed or oversized requests were sent."""
+
     requests: Count
 
 
 class ClientsLeft(Evidence, frozen=True):
+    """So many clients of a crowd have disconnected."""
+
     clients: Count
 
 
 class PrometheusRuns(Evidence, frozen=True):
+    """Whether Prometheus runs again after healing."""
+
     runs: bool = True
 
 

@@ -184,10 +184,13 @@ class Bench(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
 
     @property
     def counted(self) -> list[BenchRun]:
+        """The runs that count."""
         return [run for run in self.runs if run.why_not is None]
 
 
 class BenchRunV2(BenchRun, frozen=True, kw_only=True):
+    """A run as version 2 stored it."""
+
     requested: list[str] = msgspec.field(name="asked")
     requested_rates: list[float] = msgspec.field(name="asked_rates")
 
@@ -198,6 +201,7 @@ class BenchV2(Bench, frozen=True, kw_only=True, tag=2):
     runs: Sequence[BenchRunV2] = ()
 
     def of_today(self) -> Bench:
+        """The measurement as today's version stores it."""
         runs = [BenchRun(**asdict(run)) for run in self.runs]
         return Bench(**{**asdict(self), "runs": runs})
 

@@ -36,6 +36,7 @@ class BenchScenario:
 
     @property
     def phase(self) -> PhaseSpec:
+        """The phase that is measured: the last one."""
         return self.scenario.phases[-1]
 
 

@@ -64,6 +64,7 @@ def missing_seeds(bench: Bench) -> list[int]:
 
 
 def with_interval(interval: Interval | None) -> str:
+    """A median with its interval in brackets; the median alone for one value."""
     if interval is None:
         return NO_VALUE
     if interval.count == 1:

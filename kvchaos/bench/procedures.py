@@ -45,8 +45,10 @@ def sweep(
     rates: Sequence[float],
     profile: RateProfile,
 ) -> None:
-    """All rates in each run. Without any, those around what a closed loop reaches, and in further runs higher
-    ones until throughput grows no more. Raises UsageError.
+    """Measure all rates in each run. Raises UsageError.
+
+    Without rates, those around what a closed loop reaches. Further runs add higher rates until throughput
+    stops growing.
     """
     if rates:
         steps, rest = [rates], seeds

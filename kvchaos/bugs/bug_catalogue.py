@@ -229,8 +229,11 @@ def _shows_problems(key: str, shows: Shows, known: Collection[str]) -> Iterator[
 
 
 def expectation_for(scenario: Scenario, release: Version, bugs: Sequence[KnownBug]) -> Expectation:
-    """What the scenario itself says of the release, if it says anything of expectations; else what the known
-    bugs of the release bring. Without both, everything is expected to pass."""
+    """What is expected of a scenario on a release.
+
+    The scenario's own entry if it has `expect`, otherwise the findings of the release's known bugs. Without
+    both, everything is expected to pass.
+    """
     if scenario.expect is None:
         return of_bugs(scenario.name, release, bugs)
     for entry in scenario.expect:

@@ -18,8 +18,10 @@ from oracles.findings import oracle_of
 def by_bugs(
     results: Sequence[OracleResult], expectation: Expectation, causes: Sequence[Cause]
 ) -> list[Cause]:
-    """The causes with the bugs that they may be. Findings of one rule on subjects of different bugs are
-    different causes."""
+    """The causes with the known bugs that explain them.
+
+    Findings of one rule on subjects of different bugs are different causes.
+    """
     findings: dict[str, list[Finding]] = defaultdict(list)
     for finding in (finding for result in results for finding in result.findings):
         if not finding.is_accounted:
@@ -59,8 +61,10 @@ def _regex(pattern: str) -> re.Pattern[str]:
 def _parts(
     cause: Cause, findings: Sequence[Finding], covering: Sequence[ExpectedBug]
 ) -> Iterator[tuple[Cause, list[ExpectedBug]]]:
-    """The cause by the bugs that its findings may be by their subjects. What is not at hand, or is explained
-    by a fault, goes with the first."""
+    """A cause divided by the bugs that match the subjects of its findings.
+
+    Findings that are not stored, or that a fault explains, belong to the first part.
+    """
     groups: dict[tuple[str, ...], list[Finding]] = defaultdict(list)
     for finding in findings:
         ids = tuple(bug.id for bug in covering if _may_be(bug, finding))

@@ -17,8 +17,10 @@ SEVERE: frozenset[Impact] = frozenset({"server ends", "requests hang", "wrong an
 
 
 def insert_guide(page: str, releases: Sequence[str], bugs: Sequence[KnownBug]) -> str:
-    """The page with the guide between its marks; `releases`: oldest first. Raises ValueError when a mark is
-    missing."""
+    """The page with the guide between its marks; `releases`: oldest first.
+
+    Raises ValueError when a mark is missing.
+    """
     return replace_between(page, GUIDE_MARK, "".join(f"{line}\n" for line in _lines(releases, bugs)))
 
 
@@ -167,8 +169,10 @@ def _tested(tested: Tested) -> str:
 
 
 def reproduce(bug: KnownBug) -> str | None:
-    """A command that reproduces the bug: of the scenarios in the order of the file, those first in which it
-    always shows, on the newest release. None: no scenario is known to show it."""
+    """A command that reproduces the bug on the newest release; None when no scenario shows it.
+
+    Scenarios in which the bug always shows come first, in the order of the file.
+    """
     certain = [shows for shows in bug.shows if shows.always]
     for shows in (*certain, *bug.shows):
         if shown := _shown_by(bug, shows):
@@ -180,8 +184,7 @@ def reproduce(bug: KnownBug) -> str | None:
 
 
 def _shown_by(bug: KnownBug, shows: Shows) -> list[Tested]:
-    """The looks that saw the bug, on releases where it shows so: those by this scenario first, the newest
-    first."""
+    """Tests that showed the bug: those by this scenario first, newest release first."""
     found = [tested for tested in bug.tested if tested.result == "shows" and _covers(shows, tested.release)]
     return sorted(
         found, key=lambda tested: (tested.scenario == shows.scenario, Version(tested.release)), reverse=True

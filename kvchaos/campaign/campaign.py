@@ -257,8 +257,10 @@ def _conduct(
 def _carry_out(
     request: RunRequest, plan: RunPlan, provided: ProvidedServer, run_dir: Path, display: Display
 ) -> None:
-    """With the Prometheus of the stack, or a local one where requested, and the proxy that the load goes
-    through, if any."""
+    """Conduct a run with the Prometheus of the stack or a local one, if requested.
+
+    The load goes through the proxy, if there is one.
+    """
     record = provided.record
     prometheus = provided.prepared.prometheus if provided.prepared else None
     if prometheus is None and request.prometheus:

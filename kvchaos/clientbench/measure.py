@@ -39,6 +39,8 @@ RecordT = TypeVar("RecordT", bound=Record)
 
 @dataclass(frozen=True, slots=True)
 class MeasureOptions:
+    """What a measurement of the client covers."""
+
     workers: int
     seconds: float
     """Of each step."""
@@ -140,6 +142,7 @@ class _StepRunner:
 
 
 def phase_for(step: LoadStep, name: str, seconds: float) -> PhaseSpec:
+    """The phase of one step: answers of its length, in a closed loop or at its rate."""
     return PhaseSpec(
         name=name,
         role="load",

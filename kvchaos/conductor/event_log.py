@@ -31,4 +31,5 @@ class EventLog:
         return event.t_ns
 
     def close(self) -> None:
+        """Close the file."""
         self._writer.close()

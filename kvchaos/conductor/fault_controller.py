@@ -57,10 +57,12 @@ def outside_faults(plan: RunPlan, run_dir: Path, targets: FaultTargets) -> Outsi
 
 
 def outside_of(faults: tuple[FaultSpec, ...]) -> tuple[FaultSpec, ...]:
+    """The faults that are applied from outside the server."""
     return tuple(fault for fault in faults if is_outside(fault.kind))
 
 
 def inside_of(faults: tuple[FaultSpec, ...]) -> tuple[FaultSpec, ...]:
+    """The faults that are applied inside the server."""
     return tuple(fault for fault in faults if not is_outside(fault.kind))
 
 
@@ -188,8 +190,11 @@ class FaultController:
         return self._outside is not None and self._outside.is_lethal()
 
     def heal(self, phase: PhaseSpec) -> Iterator[None]:
-        """End the faults and revert what outlives them. To be iterated to its end: it yields about 20 times a
-        second while it waits, so that the caller can keep the run going."""
+        """End the faults and revert what outlives them.
+
+        Iterate to the end: it yields about 20 times a second while it waits, so that the caller can keep the
+        run going.
+        """
         if not self._armed:
             return
         faults, self._armed = self._armed, ()

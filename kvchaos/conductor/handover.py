@@ -204,6 +204,7 @@ class Handover:
 
     @property
     def clean(self) -> bool:
+        """Whether nothing forbids that the server serves another run."""
         return not self.objections
 
     def before_load(self) -> None:

@@ -42,6 +42,7 @@ class Upkeep:
             raise LoadGeneratorLost("; ".join(failures))
 
     def record_container_events(self) -> None:
+        """Write the new events of the containers."""
         for action in self._stack.container_events():
             self._parts.events.write(action)
 

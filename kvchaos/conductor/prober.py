@@ -86,6 +86,7 @@ class ProbeClient:
         return ProbeResult(request, failure is None, end_us / 1e6, failure and ": ".join(failure))
 
     def close(self) -> None:
+        """Close the file of records."""
         self._writer.close()
 
     def _request(
@@ -178,4 +179,5 @@ class Prober:
         return result.ok
 
     def close(self) -> None:
+        """Close its client."""
         self._client.close()

@@ -44,6 +44,7 @@ class RunSetup:
 
     @property
     def limits(self) -> Limits:
+        """Limits of the scenario: deadlines and times."""
         return self.plan.scenario.limits
 
 

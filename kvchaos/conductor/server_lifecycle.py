@@ -94,9 +94,11 @@ class ServerLifecycle:
         self._events.write(ServerNotReady(seconds=seconds, alive=self._stack.alive()))
 
     def probe(self, where: str) -> None:
+        """Send a probe and record its result; `where` names the moment."""
         self._prober.probe(where)
 
     def log_line(self) -> int:
+        """Number of lines of the server's log."""
         return self._files.log_lines()
 
     def _record_ready(self) -> None:

@@ -96,4 +96,5 @@ class ResourceSampler:
             self._writer.write(record)
 
     def close(self) -> None:
+        """Close the file of samples."""
         self._writer.close()

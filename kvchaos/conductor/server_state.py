@@ -31,6 +31,7 @@ class Gauges:
 
     @property
     def idle(self) -> bool:
+        """Whether no request runs or waits."""
         return self.running == 0 and self.waiting == 0
 
 

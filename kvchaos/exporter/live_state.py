@@ -46,6 +46,7 @@ class WorkerState:
     """Sum of the samples."""
 
     def add(self, record: ClientRecord) -> None:
+        """Add one report of the worker."""
         self.cpu_s += record.cpu_us / US_PER_S
         self.connections = record.connections
         for lag_us in record.event_loop_lag_us:
@@ -104,6 +105,7 @@ class LiveRunState:
         return list(self._counts[phase].values())
 
     def latency(self, phase: str) -> Sequence[LatencyReport]:
+        """Last latency report of each worker in a phase."""
         return list(self._latency[phase].values())
 
     def firings(self) -> Counter[tuple[str, str]]:

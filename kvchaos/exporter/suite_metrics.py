@@ -36,6 +36,7 @@ class KvchaosCollector(Collector):
         self._state = state
 
     def collect(self) -> Iterable[Metric]:
+        """All metrics of the run, consistent with one another."""
         with self._state.lock:
             return [
                 *_run(self._state),

@@ -52,8 +52,10 @@ CRASHES = (ArithmeticError, LookupError, ValueError, TypeError, AttributeError, 
 
 
 def judge(history: History, oracles: Sequence[Oracle] | None = None) -> RunVerdict:
-    """Judge a history, by the oracles of its stack if none are given. Pure: the same history gives the same
-    verdict."""
+    """Judge a history by the given oracles, or else by those of its stack.
+
+    Pure: the same history gives the same verdict.
+    """
     plan = history.plan
     judged = [run_oracle(oracle, history) for oracle in oracles or judges_of(plan)]
     unattributed = causes(history, judged)
@@ -95,8 +97,10 @@ def judge_run_dir(run_dir: Path, change: Callable[[RunPlan], RunPlan] | None = N
 
 @contextmanager
 def collector_off() -> Iterator[None]:
-    """Without the garbage collector: it would look through all records of a long run again and again, and in
-    a history nothing points in a circle."""
+    """Run without the garbage collector.
+
+    It would scan all records of a long run again and again, and a history has no reference cycles.
+    """
     was_on = gc.isenabled()
     gc.disable()
     try:

@@ -177,8 +177,10 @@ def _reasons(result: OracleResult, expectation: Expectation, causes: Sequence[Ca
 
 
 def _unexpected_reasons(result: OracleResult, left: Mapping[str, int], wrong: set[str]) -> Iterator[str]:
-    """Lines on an oracle that was to find nothing. Its summary may be of a finding that is accounted for;
-    then each rule speaks for itself."""
+    """Lines on an oracle that should have had no finding.
+
+    Where its summary is about an explained finding, each rule gets a line of its own.
+    """
     if result.missing or left != Counter(result.by_rule):
         yield from _rule_reasons(result, left, wrong, too="")
         return

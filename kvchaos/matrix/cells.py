@@ -89,8 +89,10 @@ def cell_of(
     declared: Mapping[str, Sequence[str]],
     fresh: Outcome | None = None,
 ) -> Cell:
-    """What the matrix keeps of a verdict. `declared`: the bugs that a fault brings as its effect, each with
-    its rules."""
+    """The cell of the matrix for a verdict.
+
+    `declared`: the bugs that a fault causes as its effect, each with its rules.
+    """
     expected = verdict.outcome == "as expected"
     causes = [_cause(cause, declared) for cause in verdict.causes]
     shown = {bug.id for bug in verdict.bugs if bug.explains}
@@ -148,6 +150,7 @@ _RESULTS = msgspec.json.Decoder(Results)
 
 
 def results_file(folder: Path, release: str) -> Path:
+    """Path of the results of a release."""
     return folder / f"{release}.json"
 
 

@@ -76,8 +76,10 @@ def installed_code() -> Code:
 
 
 def code_digest(root: Path, parts: Sequence[str], without: Sequence[str] = ()) -> str:
-    """Of the Python files of these parts: their paths below `root` and contents. A part is a file or a
-    folder. Raises FileNotFoundError when one is missing."""
+    """Digest of the Python files of these parts: their paths below `root` and contents.
+
+    A part is a file or a folder. Raises FileNotFoundError when one is missing.
+    """
     files: dict[str, Path] = {}
     for part in parts:
         path = root / part

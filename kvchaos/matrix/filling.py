@@ -61,15 +61,20 @@ def parse_shard(text: str) -> Shard:
 
 
 def part_of(items: Sequence[Item], shard: Shard) -> Sequence[Item]:
-    """The shard's part: consecutive items, so that few releases are needed by two shards. The parts of all
-    shards are disjoint and together they are everything."""
+    """The shard's part of the items.
+
+    Items of a part are consecutive, so that few releases are needed by two shards. Parts are disjoint, and
+    together they are everything.
+    """
     begin, end = (len(items) * number // shard.of for number in (shard.number - 1, shard.number))
     return items[begin:end]
 
 
 def work_for(cell: Cell | None, now: Digests, *, has_run: bool, retry: bool) -> Work:
-    """What a cell needs. `now`: its digests today; `has_run`: its run directory exists;
-    `retry`: unknown is not good enough."""
+    """Work that a cell needs.
+
+    `now`: its digests today; `has_run`: its run directory exists; `retry`: run unknown cells again.
+    """
     if cell is None or cell.outcome is None or cell.made != now.made:
         return Work.RUN
     if cell.judged != now.judged:
@@ -112,9 +117,11 @@ class Order:
 def fill(
     order: Order, machine: Machine, folder: Path, print_line: PrintLine, today: Callable[[], str]
 ) -> list[Outcome | None]:
-    """Bring the results in `folder` up to date, and return the outcomes of the order's cells; None: it could
-    not be run now. Raises UsageError for a damaged file, or when a result cannot be written; and
-    KeyboardInterrupt."""
+    """Bring the results in `folder` up to date, and return the outcomes of the order's cells.
+
+    None: the cell could not be run now. Raises UsageError for a damaged file, or when a result cannot be
+    written; and KeyboardInterrupt.
+    """
     shares = order.shares()
     outcomes: list[Outcome | None] = []
     for number, (release, scenarios) in enumerate(shares.items(), start=1):
@@ -126,6 +133,7 @@ def fill(
 
 
 def utc_day() -> str:
+    """Today's date in UTC, as `2026-11-30`."""
     return f"{datetime.now(UTC):%Y-%m-%d}"
 
 

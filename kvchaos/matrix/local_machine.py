@@ -46,8 +46,10 @@ class Machine(Protocol):
         """From now on the environment counts as installed by the user."""
 
     def run(self, server: ServerEnv, scenarios: Sequence[Scenario], seed: int, on_row: OnRow) -> None:
-        """Run scenarios by one campaign. Raises UsageError for the first that cannot be run, and
-        KeyboardInterrupt."""
+        """Run scenarios by one campaign.
+
+        Raises UsageError for the first that cannot be run, and KeyboardInterrupt.
+        """
 
     def has_run(self, run: str | None) -> bool:
         """Whether the directory of a run is there."""
@@ -58,13 +60,14 @@ class Machine(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class LocalMachine:
-    """This machine."""
+    """Runs and judges cells of the matrix on this machine, with its installed releases."""
 
     workspace: Workspace
     console: Console
 
     @contextmanager
     def reserved(self, release: str) -> Iterator[None]:
+        """Hold the lock of a release, after waiting for another matrix that has it."""
         path = self._beside(release, "matrix.lock")
         path.parent.mkdir(parents=True, exist_ok=True)
 
@@ -75,6 +78,7 @@ class LocalMachine:
             yield
 
     def server(self, release: str) -> ServerEnv:
+        """The environment of a release; installs it if necessary. Raises UsageError."""
         found = read_server(server_folder(release, self.workspace.cache))
         if found is not None and not found.missing_files():
             return found
@@ -84,6 +88,7 @@ class LocalMachine:
             return installing.install(release, self.workspace.cache, progress)
 
     def put_away(self, release: str) -> bool:
+        """Remove an environment that the matrix installed; returns whether it did."""
         if not self._note(release).exists():
             return False
         if server_folder(release, self.workspace.cache).is_dir():
@@ -93,9 +98,11 @@ class LocalMachine:
         return True
 
     def keep(self, release: str) -> None:
+        """Keep the environment of a release, even if the matrix installed it."""
         self._note(release).unlink(missing_ok=True)
 
     def run(self, server: ServerEnv, scenarios: Sequence[Scenario], seed: int, on_row: OnRow) -> None:
+        """Run scenarios by one campaign, and print a line for each run."""
         requests = [
             RunRequest(scenario=scenario, server=server, seed=seed, workers=1) for scenario in scenarios
         ]
@@ -116,9 +123,11 @@ class LocalMachine:
             raise KeyboardInterrupt("interrupted in a run")
 
     def has_run(self, run: str | None) -> bool:
+        """Whether a run directory still exists."""
         return run is not None and (self.workspace.runs / run).is_dir()
 
     def judge(self, run: str, scenario: Scenario) -> RunVerdict | None:
+        """Judge a stored run with today's expectation; None when it cannot be read."""
         run_dir = self.workspace.runs / run
         try:
             return judge_run_dir(run_dir, lambda plan: plan_now(plan, scenario))

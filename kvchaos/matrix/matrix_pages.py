@@ -88,6 +88,7 @@ def grid_of(results: Sequence[Results], releases: Iterable[str], scenarios: Iter
 
 
 def state_of(cell: Cell | None) -> State:
+    """State of a cell for the heat map; None is a cell that was never run."""
     match cell:
         case None:
             return State.NEVER
@@ -102,8 +103,10 @@ def state_of(cell: Cell | None) -> State:
 
 
 def what_is_wrong(cell: Cell) -> str:
-    """Why a cell is not as expected or unknown: the signatures that nothing explains, the bugs that should
-    have shown, else the reason."""
+    """Why a cell is unknown or not as expected.
+
+    The signatures that nothing explains and the known bugs that did not show, or else the reason.
+    """
     parts = [cause.signature for cause in cell.causes if cause.unexplained]
     parts += [f"{bug} did not show" for bug in cell.absent]
     return "; ".join(parts) or cell.reason or "no reason is kept"

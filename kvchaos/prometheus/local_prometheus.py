@@ -44,6 +44,7 @@ class LocalPrometheus:
 
     @property
     def pid(self) -> int | None:
+        """Process id; None before the start."""
         return self._process.pid if self._process is not None else None
 
     def start(self) -> None:
@@ -62,6 +63,7 @@ class LocalPrometheus:
         raise UsageError(f"Prometheus ended with code {code}; see {self._log}{last}")
 
     def runs(self) -> bool:
+        """Whether the process runs."""
         return self._process is not None and self._process.poll() is None
 
     def kill(self) -> None:

@@ -57,6 +57,7 @@ class PrometheusClient:
         self._api = PrometheusConnect(url, retry=Retry(0), session=session, timeout=QUERY_TIMEOUT_S)
 
     def close(self) -> None:
+        """Close the connections."""
         self._api.close()
 
     def is_responding(self) -> bool:
@@ -64,8 +65,9 @@ class PrometheusClient:
         return bool(self._run_query(lambda: self._api.custom_query("vector(1)")))
 
     def last_scrape_ms(self, run_id: str) -> int | None:
-        """When the last scrape began, of server or suite, whichever is longer ago, with success or not; None
-        when one of them was not scraped.
+        """Begin of the last scrape of server or suite, the older one, in ms of the wall clock.
+
+        A failed scrape counts. None when one of them was not scraped.
         """
         found = self._run_query(lambda: self._api.custom_query(f'timestamp({UP}{{{RUN_LABEL}="{run_id}"}})'))
         last_ms = {one["metric"]["job"]: _ms(float(one["value"][1])) for one in found}

@@ -41,13 +41,15 @@ class PrometheusReadResult:
 class ManagedPrometheus(Protocol):
     """A Prometheus, wherever it runs."""
 
-    def start(self) -> None: ...
+    def start(self) -> None:
+        """Start it; it scrapes from then on."""
 
     def check(self) -> None:
         """Raises UsageError when it has ended by itself."""
         ...
 
-    def runs(self) -> bool: ...
+    def runs(self) -> bool:
+        """Whether it runs."""
 
     def kill(self) -> None:
         """SIGKILL; to nobody when it has ended."""

@@ -51,6 +51,8 @@ def parse_samples(text: str) -> Samples:
 
 @dataclass(frozen=True, slots=True)
 class SampleDifference:
+    """Changes of the samples from one scrape to the next. Series are numbered as they appear."""
+
     new: list[str]
     changed: dict[int, float | str]
     gone: list[int]
@@ -64,6 +66,7 @@ class DifferenceEncoder:
         self._present: dict[str, float | str] = {}
 
     def encode(self, samples: Samples) -> SampleDifference:
+        """The difference of these samples to those of the last call."""
         present = {key: _encoded(value) for key, value in samples.items()}
         new = [key for key in present if key not in self._index]
         for key in new:
@@ -100,6 +103,7 @@ class Scraper:
         self._failure: OSError | None = None
 
     def start(self) -> None:
+        """Start the thread."""
         self._beat.start()
 
     def stop(self) -> None:

@@ -17,8 +17,10 @@ NS_PER_S = 1_000_000_000
 
 
 def finding_text(finding: Finding) -> str:
-    """The finding's sentence, its rule, and all that leads back to the evidence: request, metric, samples,
-    log line."""
+    """A finding as text: its sentence, its rule and its evidence.
+
+    Evidence is a request, a metric with its samples, or a log line.
+    """
     parts: list[str] = [finding.rule]
     # The sentence often names the request or metric already.
     if finding.request is not None and finding.request not in finding.text:
@@ -47,8 +49,10 @@ def evidence_lines(result: OracleResult, most: int | None = None) -> list[str]:
 
 
 def cause_lines(verdict: RunVerdict) -> list[str]:
-    """One for each cause: its signature, what explains it and what follows from it; then one for each known
-    bug that could show."""
+    """A line for each cause, then one for each known bug that could show.
+
+    The line of a cause has its signature, what explains it and what follows from it.
+    """
     references = {bug.id: bug.reference for bug in verdict.bugs}
     causes = [
         f"cause: {cause.signature}{_explained(cause, references)}{_follow(cause)}" for cause in verdict.causes

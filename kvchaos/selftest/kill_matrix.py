@@ -124,6 +124,7 @@ class SessionScore:
 
     @property
     def passed(self) -> bool:
+        """Whether every mutant was detected and nothing else was found."""
         return not self.unexpected and all(row.killed for row in self.rows)
 
 

@@ -42,10 +42,12 @@ class ProxiedRequest:
 
     @property
     def of_load(self) -> bool:
+        """Whether the load generator sent it."""
         return self.id.startswith(f"{LOAD}-")
 
     @property
     def of_prometheus(self) -> bool:
+        """Whether Prometheus sent it."""
         return self.agent.startswith("Prometheus/")
 
 
@@ -71,10 +73,12 @@ class TrafficState:
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def begin(self, request: ProxiedRequest) -> None:
+        """Count a request that begins."""
         with self._lock:
             self.load_in_flight += request.of_load
 
     def end(self, request: ProxiedRequest) -> None:
+        """Count a request that has ended."""
         with self._lock:
             self.load_in_flight -= request.of_load
             self.load_ended += request.of_load
@@ -87,6 +91,7 @@ class TrafficState:
 
     @property
     def load_has_started(self) -> bool:
+        """Whether enough requests of the load have ended for a mutation to begin."""
         return self.load_ended >= STARTS_AFTER
 
 

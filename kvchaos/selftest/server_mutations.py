@@ -20,6 +20,8 @@ PROBES = 4
 
 
 class MutationTiming(Enum):
+    """When a sample is altered."""
+
     FIRST_SCRAPE = "in the first scrape after the first answer of the server"
     ONE_SCRAPE = "in one scrape, while load is in flight"
     FROM_MID_LOAD = "from the middle of the load on"
@@ -37,6 +39,7 @@ class SampleMutation(Mutation):
     _done: bool = False
 
     def scrape(self, text: str, traffic: TrafficState) -> str:
+        """The text of `/metrics` with altered samples, when it is due."""
         if self._done or not self._is_due(traffic):
             return text
         self._done = self.when in (MutationTiming.FIRST_SCRAPE, MutationTiming.ONE_SCRAPE)
@@ -61,6 +64,7 @@ class PrometheusOnly(Mutation):
     sample: SampleMutation
 
     def prometheus_scrape(self, text: str, traffic: TrafficState) -> str:
+        """The text of `/metrics` with the samples altered, for Prometheus."""
         return self.sample.scrape(text, traffic)
 
 
@@ -71,6 +75,7 @@ class MetricWithheld(Mutation):
     metric: str
 
     def prometheus_scrape(self, text: str, traffic: TrafficState) -> str:
+        """The text of `/metrics` without the metric, for Prometheus."""
         return drop_metric(text, self.metric)
 
 
@@ -85,6 +90,7 @@ class FixedResponse(Mutation):
     def response(
         self, request: ProxiedRequest, response: ProxiedResponse, traffic: TrafficState
     ) -> ProxiedResponse:
+        """The fixed response for its path; otherwise the server's."""
         if request.path != self.path:
             return response
         return replace(response, status=self.status, content_type="application/json", body=self.body)
@@ -98,6 +104,7 @@ class RunAction(Mutation):
     _done: bool = False
 
     def scrape(self, text: str, traffic: TrafficState) -> str:
+        """The text of `/metrics` unchanged; performs the action once."""
         if traffic.load_in_progress and not self._done:
             self._done = True
             self.action(traffic.run_dir)
@@ -112,6 +119,7 @@ class ConnectionLeak(Mutation):
     _open: list[socket.socket] = field(default_factory=list)
 
     def scrape(self, text: str, traffic: TrafficState) -> str:
+        """The text of `/metrics` unchanged; opens the connections once."""
         if traffic.load_in_progress and not self._open:
             self._open = [socket.create_connection((HOST, traffic.port)) for _ in range(self.count)]
         return text

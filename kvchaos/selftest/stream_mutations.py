@@ -35,6 +35,7 @@ class RequestRefused(Mutation):
     status: int
 
     def intercept(self, request: ProxiedRequest, traffic: TrafficState) -> ProxiedResponse | None:
+        """An error response for its request; None for all others."""
         if request.id != self.request:
             return None
         body = {
@@ -51,6 +52,7 @@ class StreamMutation(Mutation):
     change: Callable[[Iterator[str]], Iterator[str]]
 
     def events(self, request: ProxiedRequest, events: Iterator[str]) -> Iterator[str]:
+        """The altered events of its request; those of others unchanged."""
         return self.change(single_tokens(events)) if request.id == self.request else events
 
 
@@ -64,6 +66,7 @@ class SwappedAnswer(Mutation):
     _kept: list[StreamEvent] = field(default_factory=list)
 
     def events(self, request: ProxiedRequest, events: Iterator[str]) -> Iterator[str]:
+        """The events of its request with the answer of another."""
         if request.id == self.source:
             return self._keep(events)
         return self._swap(single_tokens(events)) if request.id == self.request else events
@@ -92,6 +95,7 @@ class ExpensiveEvents(Mutation):
     """Some streams contain an event that keeps the client busy."""
 
     def events(self, request: ProxiedRequest, events: Iterator[str]) -> Iterator[str]:
+        """The events with an expensive one among them, for a fraction of the load."""
         altered = request.of_load and int(request.id.rpartition("-")[2]) % ONE_REQUEST_IN == 0
         return _with_expensive_event(events) if altered else events
 

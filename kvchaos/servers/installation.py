@@ -44,9 +44,11 @@ class PlainProgress:
         self._console = console
 
     def step(self, text: str) -> None:
+        """Print the name of a step."""
         self._print(text)
 
     def detail(self, text: str) -> None:
+        """Print a line of output, except for lists of installed packages."""
         # uv lists every package it installed, more than a hundred; the log has them.
         if not text.startswith(" + "):
             self._print(f"  {text}")
@@ -64,10 +66,12 @@ class LiveProgress:
         self._step = ""
 
     def step(self, text: str) -> None:
+        """Show the name of a step."""
         self._step = text
         self._status.update(escape(text))
 
     def detail(self, text: str) -> None:
+        """Show a line of output after the step."""
         line = f"{self._step}: {text}"[: self._width]
         self._status.update(escape(line))
 

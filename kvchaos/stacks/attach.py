@@ -138,6 +138,7 @@ class AttachStack:
             )
 
     def identity(self) -> ServerStart:
+        """The address: nothing else of the server is known."""
         return ServerStart(url=self._server.base_url)
 
     def alive(self) -> bool:
@@ -156,6 +157,7 @@ class AttachStack:
         return ()
 
     def resources(self) -> ResourceRecord | None:
+        """None: the processes of an attached server are not observed."""
         return None
 
     def fault_target(self, restarter: Restarter) -> None:

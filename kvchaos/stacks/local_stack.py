@@ -110,6 +110,7 @@ class LocalStack:
         return self._process.pid if self._process else None
 
     def identity(self) -> ServerStart:
+        """Process id and port of the server."""
         return ServerStart(pid=self.pid, port=self.launch.port)
 
     def start(self) -> None:
@@ -135,12 +136,15 @@ class LocalStack:
             )
 
     def wait_ready(self, deadline_s: float) -> None:
+        """Wait until `/health` answers 200. Raises UsageError after the deadline or an exit."""
         wait_until_healthy(self, self.launch, self._log, deadline_s, self._reported_log)
 
     def alive(self) -> bool:
+        """Whether the server's first process runs."""
         return self._process is not None and self.exit_code() is None
 
     def exit_code(self) -> int | None:
+        """Exit code of the server, negative for a signal; None while it runs."""
         if self._process is None or self._ended is not None:
             return self._ended
         # Inspected, not collected: as long as the dead leader is not collected, the kernel keeps its
@@ -151,6 +155,7 @@ class LocalStack:
         return ended.si_status if ended.si_code == os.CLD_EXITED else -ended.si_status
 
     def observe(self) -> None:
+        """Register new processes of the server."""
         self._registry.observe()
 
     def container_events(self) -> tuple[ContainerAction, ...]:
@@ -158,6 +163,7 @@ class LocalStack:
         return ()
 
     def resources(self) -> ResourceRecord | None:
+        """Usage of all its processes; None while none runs."""
         if self._process is None or self._ended is not None:
             return None
         group = self._registry.group(self._process.pid)
@@ -202,9 +208,11 @@ class LocalStack:
             send(os.killpg, self._process.pid, which)
 
     def fault_target(self, restarter: Restarter) -> LocalTarget:
+        """The process group as the target of faults from outside."""
         return LocalTarget(self, restarter)
 
     def serve(self, run_dir: Path) -> None:
+        """Report to another run directory from now on."""
         self._reported_log = run_dir / layout.SERVER_LOG
 
     def stop(self, grace_s: float = GRACE_S) -> None:

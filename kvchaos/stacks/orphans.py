@@ -54,6 +54,8 @@ class OrphanedRun:
 
 @dataclass(frozen=True, slots=True)
 class CleanupResult:
+    """What a cleanup ended, and what it could not end."""
+
     ended: tuple[str, ...]
     """What was ended and removed, one line each."""
     remaining: tuple[str, ...]
@@ -139,9 +141,9 @@ def _is_dead(state: RunState, here: MachineId, proc: Path) -> bool:
 
 
 class _ShmTracker:
-    """The shared memory of a dead conductor's servers: added to its registry before anything is ended,
+    """Adds the shared memory of a dead conductor's servers to its registry.
 
-    so that a cleanup that is killed half-way leaves the rest to the next one.
+    It does so before anything is ended, so that the next cleanup finishes one that was killed.
     """
 
     def __init__(self, orphan: OrphanedRun) -> None:

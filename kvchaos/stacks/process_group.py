@@ -63,6 +63,8 @@ class Process:
 
 
 class Ownership(StrEnum):
+    """Whether a process group is still the one that was started."""
+
     OURS = "ours"
     ENDED = "ended"
     REUSED = "reused"
@@ -73,6 +75,8 @@ class Ownership(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class GroupState:
+    """The state of a process group at one moment."""
+
     ownership: Ownership
     processes: tuple[Process, ...]
     """The running members; empty unless ours or unproven."""
@@ -103,8 +107,10 @@ def running(proc: Path = PROC) -> list[Process]:
 
 
 def zombies_of(parents: Iterable[Process], among: Iterable[Process]) -> int:
-    """How many children have ended that these processes have not collected. What is left to another parent is
-    for that one to collect."""
+    """Number of ended children that these processes have not collected.
+
+    Children of other parents do not count.
+    """
     pids = {process.pid for process in parents}
     return sum(process.parent in pids and not process.runs for process in among)
 

@@ -44,6 +44,8 @@ class MachineId(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
 
 
 class ConductorProcess(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The conductor, by process id and start time."""
+
     pid: int
     start_ticks: int
 
@@ -68,6 +70,7 @@ class RunState(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
 
 
 def this_machine() -> MachineId:
+    """Host name, boot and namespace of process ids: where registered ids are valid."""
     return MachineId(
         host=platform.node(),
         boot=BOOT_ID.read_text(encoding="ascii").strip(),
@@ -135,6 +138,7 @@ class ProcessRegistry:
 
     @property
     def state(self) -> RunState:
+        """The registered processes, folders and projects."""
         return self._state
 
     def serve(self, run_id: str, run_dir: Path) -> None:
@@ -143,6 +147,7 @@ class ProcessRegistry:
             self._change(run_id=run_id, run_dir=str(run_dir))
 
     def add_temp_folder(self, folder: Path) -> None:
+        """Register a folder to be removed."""
         with self._lock:
             others = (name for name in self._state.temp_folders if name != str(folder))
             self._change(temp_folders=(*others, str(folder)))
@@ -153,6 +158,7 @@ class ProcessRegistry:
             self._change(temp_folders=tuple(name for name in self._state.temp_folders if name != str(folder)))
 
     def add_project(self, name: str) -> None:
+        """Register a Compose project to be removed."""
         with self._lock:
             self._change(projects=tuple({*self._state.projects, name}))
 
@@ -246,9 +252,9 @@ class ProcessRegistry:
             self._change(groups=tuple(group for group, _ in states), shm=tuple(sorted(shm)))
 
     def add_shm(self, pids: Iterable[int]) -> None:
-        """Register the shared memory that these processes of a server use now. For one that is being ended:
+        """Register the shared memory that these processes of a server use now.
 
-        a registry that cannot be written must not keep it alive, and the files are still known here.
+        Where a server is being ended, an unwritable registry is no error: the files are still known here.
         """
         with self._lock:
             updated = with_shm(self._state, pids)
@@ -300,7 +306,9 @@ class RegisteredStarter:
         self._registry = registry
 
     def start(self, command: Sequence[str], cwd: Path, log: IO[bytes]) -> subprocess.Popen[bytes]:
+        """Start a process and register it."""
         return self._registry.start_load(command, cwd, log)
 
     def ended(self, pid: int) -> None:
+        """Remove a process from the registry."""
         self._registry.drop_group(pid)

@@ -75,6 +75,7 @@ class Launch:
 
     @property
     def base_url(self) -> str:
+        """Address of the server."""
         return f"http://{self.host}:{self.port}"
 
 

@@ -45,6 +45,7 @@ class OwnFiles:
         """Nothing to do."""
 
     def log_lines(self) -> int:
+        """Number of lines of the log."""
         return line_count(self.log)
 
 
@@ -71,10 +72,12 @@ class CollectedFiles:
             self._append(source, _head(source, self._copied.get(source, 0)))
 
     def collect(self) -> None:
+        """Copy the new lines of log and journals into the run directory."""
         for source in (self.log, *self._journals()):
             self._copy(source)
 
     def log_lines(self) -> int:
+        """Number of lines of the log in the run directory."""
         self.collect()
         return line_count(self._target(self.log))
 

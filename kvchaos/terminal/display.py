@@ -47,9 +47,11 @@ class PhaseStatus:
 
     @property
     def done(self) -> int:
+        """Number of requests that have ended."""
         return 0 if self.progress is None else self.progress.ok + self.progress.failed
 
     def seconds(self, now: float) -> float:
+        """Duration of the phase so far, or until its end."""
         return (now if self.ended is None else self.ended) - self.began
 
     def figures(self, now: float) -> str:

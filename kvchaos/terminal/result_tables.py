@@ -202,6 +202,7 @@ def show_path(console: Console, what: str, path: Path) -> None:
 
 
 def outcome_text(outcome: Outcome) -> str:
+    """An outcome with its symbol."""
     return f"{OUTCOME_SYMBOLS[outcome]} {outcome}"
 
 

@@ -101,6 +101,7 @@ class AptSource:
         self._apt: debian.Apt | None = None
 
     def __call__(self, tool: Tool, draft: Path, runner: Runner) -> ToolRecord:
+        """Unpack the tool's package and its missing dependencies. Raises SourceUnavailable."""
         if not debian.can_fetch():
             raise SourceUnavailable("no apt-get and dpkg-deb on this machine")
         apt, report_step = self._updated(tool, runner), runner.progress.step

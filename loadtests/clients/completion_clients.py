@@ -48,7 +48,9 @@ class CompletionClient(ABC):
         with_margins: bool = False,
         own_host: str | None = None,
     ) -> None:
-        """`block_size` is the server's, tokens; None when the records need no hash of first blocks.
+        """Check that the address may receive load, without a connection.
+
+        `block_size` is the server's, tokens; None when the records need no hash of first blocks.
         `with_margins`: record the logprob margins between the two likeliest tokens.
 
         Raises ValueError when the address is neither on this machine nor `own_host`, the conductor's.
@@ -125,6 +127,7 @@ class LeanClient(CompletionClient):
         )
 
     def send(self, in_flight: InFlightRequest, sink: Sink) -> None:
+        """Send a request and give the response to the sink. Raises RequestFailure."""
         connection = self._pool.take()
         try:
             connection.send(self._request(in_flight))
@@ -199,9 +202,11 @@ class OpenAIClient(CompletionClient):
         self._api.platform_headers()
 
     def close(self) -> None:
+        """Close the client's connections."""
         self._api.close()
 
     def send(self, in_flight: InFlightRequest, sink: Sink) -> None:
+        """Send a request and give the response to the sink. Raises RequestFailure."""
         with _error_of(in_flight):
             if is_streamed(in_flight.job.prompt):
                 self._stream(in_flight, sink)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import heapq
 import json
 import re
 from collections.abc import Iterable, Iterator
@@ -12,6 +11,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
+from loadtests.clients.event_fields import Choice, PromptLogprobs, UsageEvent
 from loadtests.connections.response_arrivals import RxTimestamps
 
 DATA = b"data: "
@@ -21,76 +21,6 @@ BETWEEN = EVENT_END + DATA
 DONE = b"[DONE]"
 """An event that begins so is the last one."""
 NO_MESSAGE = "An error occurred during streaming"
-
-
-class PromptDetails(msgspec.Struct, gc=False):
-    cached_tokens: int | None = None
-
-
-class UsageEvent(msgspec.Struct, gc=False):
-    prompt_tokens: int
-    completion_tokens: int
-    prompt_tokens_details: PromptDetails | None = None
-
-
-class TopLogprob(msgspec.Struct, gc=False):
-    logprob: float
-
-
-class ChatLogprob(msgspec.Struct, gc=False):
-    logprob: float
-    top_logprobs: list[TopLogprob] = []
-
-
-class Logprobs(msgspec.Struct, gc=False):
-    token_logprobs: list[float] | None = None
-    top_logprobs: list[dict[str, float] | None] | None = None
-    """The likeliest tokens of each position, as many as requested."""
-    content: list[ChatLogprob] | None = None
-    """Both, in the format of chat completions."""
-
-    def own(self) -> list[float]:
-        """The logprob of the generated token at each position."""
-        if self.content is not None:
-            return [entry.logprob for entry in self.content]
-        return self.token_logprobs or []
-
-    def margins(self) -> list[float]:
-        """The logprob margin between the two likeliest tokens of each position, nats; none where the server
-        reported one token only."""
-        pairs = [heapq.nlargest(2, tops) for tops in self._tops()]
-        return [pair[0] - pair[1] for pair in pairs if len(pair) > 1]
-
-    def _tops(self) -> Iterator[list[float]]:
-        if self.content is not None:
-            yield from ([top.logprob for top in entry.top_logprobs] for entry in self.content)
-        yield from (list(tops.values()) for tops in self.top_logprobs or () if tops)
-
-
-class DeltaFields(msgspec.Struct, gc=False):
-    content: str | None = None
-
-
-PromptLogprobs = list[dict[str, TopLogprob] | None]
-"""Each position of the prompt: its own token and the likeliest ones, by id; None for the first."""
-
-
-class Choice(msgspec.Struct, gc=False):
-    index: int = 0
-    text: str = ""
-    delta: DeltaFields | None = None
-    """The text in a chat's event,"""
-    message: DeltaFields | None = None
-    """and in a chat's answer in one piece."""
-    finish_reason: str | None = None
-    logprobs: Logprobs | None = None
-    token_ids: list[int] | None = None
-    prompt_logprobs: PromptLogprobs | None = None
-
-    @property
-    def has_text(self) -> bool:
-        chat = self.delta or self.message
-        return bool(self.text or (chat and chat.content))
 
 
 class Chunk(msgspec.Struct, gc=False):
@@ -116,11 +46,15 @@ def chunk_of(event: Any) -> Chunk:
 
 
 class TokenLogprobs(msgspec.Struct, gc=False):
+    """Logprobs of a plain mid-stream event, which has no other logprob fields."""
+
     token_logprobs: list[float]
     content: None = None
 
 
 class Tokens(msgspec.Struct, gc=False):
+    """The answer part of a plain mid-stream event. Other events fail to decode and take the general path."""
+
     token_ids: Annotated[list[int], msgspec.Meta(min_length=1)]
     logprobs: TokenLogprobs
     index: Literal[0] = 0

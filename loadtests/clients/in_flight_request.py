@@ -14,17 +14,15 @@ from history.records import TRUNCATED_STREAM, Outcome, RequestError, RequestReco
 from loadtests.clients.completion_request import Job, Sink
 from loadtests.clients.event_decoder import (
     DONE,
-    Choice,
     Chunk,
     Event,
     MalformedChunk,
-    PromptLogprobs,
     TokenRun,
-    UsageEvent,
     chunk_of,
     decode,
     extend,
 )
+from loadtests.clients.event_fields import Choice, PromptLogprobs
 from loadtests.connections.response_arrivals import Abandoned
 
 NS_PER_US = 1000
@@ -78,6 +76,7 @@ class StreamedResponse:
 
     @property
     def logprobs(self) -> list[float]:
+        """Logprobs of all tokens received, answer by answer."""
         return [*chain.from_iterable(choice.logprobs for choice in self._choices)]
 
     @property
@@ -101,9 +100,9 @@ class StreamedResponse:
         return self.take(chunk_of(event), at_us)
 
     def take(self, chunk: Chunk, at_us: int) -> int:
-        """Take in one event; gives how many tokens it brought. Raises MalformedChunk."""
+        """Take in one event; returns how many tokens it has. Raises MalformedChunk."""
         if chunk.usage is not None:
-            self.usage = _usage(chunk.usage)
+            self.usage = chunk.usage.counts()
         count = 0
         for choice in chunk.choices:
             if not 0 <= choice.index < len(self._choices):
@@ -171,15 +170,6 @@ class StreamedResponse:
         return absent
 
 
-def _usage(event: UsageEvent) -> Usage:
-    details = event.prompt_tokens_details
-    return Usage(
-        prompt_tokens=event.prompt_tokens,
-        completion_tokens=event.completion_tokens,
-        cached_tokens=details.cached_tokens if details else None,
-    )
-
-
 LONGEST_MESSAGE = 500
 CLIENT_FAULT = RequestError(
     kind="ClientFault", status=None, message="the load client itself failed; the log of the load tells how"
@@ -209,6 +199,7 @@ class InFlightRequest:
         return abort.after_tokens if abort else None
 
     def elapsed_us(self) -> int:
+        """Time since the send time, microseconds."""
         return (time.monotonic_ns() - self.start_mono_ns) // NS_PER_US
 
     def at_us(self, mono_ns: int) -> int:
@@ -226,9 +217,11 @@ class InFlightRequest:
             self.outcome, self.error, self.end_us = "ok", None, at_us
 
     def fail(self, kind: str, message: str) -> None:
+        """End the request as failed, unless it has already ended."""
         self._end("error", kind, message)
 
     def abort(self, kind: str, message: str) -> None:
+        """End the request as aborted by the client, unless it has already ended."""
         self._end("aborted", kind, message)
 
     def _end(self, outcome: Outcome, kind: str, message: str) -> None:
@@ -238,6 +231,7 @@ class InFlightRequest:
         self.error = RequestError(kind=kind, status=self.status, message=message[:LONGEST_MESSAGE])
 
     def record(self) -> RequestRecord:
+        """The record of the request with everything received so far."""
         job, answer = self.job, self.answer
         return RequestRecord(
             id=job.id,

@@ -24,6 +24,7 @@ class Transport(httpx2.BaseTransport):
         self._pool = pool
 
     def handle_request(self, request: httpx2.Request) -> httpx2.Response:
+        """Send a request; the response's body is read as it is consumed. Raises RequestFailure."""
         connection = self._pool.take()
         body = _Body(connection, self._pool)
         with ExitStack() as failed:
@@ -36,6 +37,7 @@ class Transport(httpx2.BaseTransport):
         )
 
     def close(self) -> None:
+        """Close all connections."""
         self._pool.close()
 
 

@@ -124,6 +124,7 @@ class Connection:
         return self._parser.keeps_alive and self._state() == ESTABLISHED
 
     def close(self) -> None:
+        """Close the socket."""
         self._poller.remove(self._fd)
         self._socket.close()
 
@@ -213,6 +214,7 @@ class Pool:
         connection.let_go()
 
     def close(self) -> None:
+        """Close all idle connections and the poller."""
         while self._idle:
             self._idle.pop()[1].close()
         self._poller.close()

@@ -33,11 +33,7 @@ Act = Callable[[], None]
 
 
 class EventPoller:
-    """Of the sockets of one event loop, which are looked at once a period at most, and never without need.
-
-    Reading comes first: what is to be done with it is put off for the next look where that would take long.
-    Else two events could lie there at once, and the kernel's stamp of the first would be lost.
-    """
+    """Polls the sockets of one event loop, at most once a period, and only while one is readable."""
 
     def __init__(self) -> None:
         self._epoll = get_original("select", "epoll")()
@@ -79,6 +75,7 @@ class EventPoller:
         self._gap_s += min(wider_s, wider_s / SLOWNESS)
 
     def close(self) -> None:
+        """Stop polling."""
         for watcher in (self._any, self._fine, self._coarse):
             watcher.stop()
             watcher.close()

@@ -43,6 +43,7 @@ class ResponseParser:
         self.begin()
 
     def begin(self) -> None:
+        """Forget the last response."""
         self.pieces.clear()
         self.headers: list[tuple[bytes, bytes]] = []
         self.status: int | None = None
@@ -58,8 +59,9 @@ class ResponseParser:
         """The response declares where it ends."""
 
     def feed(self, reads: Sequence[bytes]) -> list[int]:
-        """Take in what was read, one read after the other; an empty one, when the server has closed the
-        connection. Gives how many bytes of the body there are after each; the last ones stay out when the
+        """Parse what was read, one read after the other; empty when the server closed the connection.
+
+        Returns how many bytes of the body there are after each read. The last ones are missing when the
         answer fails before them.
         """
         pieces, ends = self.pieces, []

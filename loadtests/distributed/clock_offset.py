@@ -50,6 +50,7 @@ class ClockEstimator:
         self._offsets: deque[Offset] = deque(maxlen=KEPT)
 
     def note(self, trip: RoundTrip) -> None:
+        """Add a round trip to the master."""
         self._offsets.append(Offset.by(trip))
 
     def trip_count(self) -> int:
@@ -73,6 +74,7 @@ class PhaseClock:
         return begins_ns - self._offset.wall_ns
 
     def request(self, record: RequestRecord) -> RequestRecord:
+        """A record with its times converted to the conductor's clocks."""
         return msgspec.structs.replace(
             record,
             scheduled_ns=record.scheduled_ns + self._offset.wall_ns,

@@ -165,6 +165,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
+    """Command line of a joining worker; returns its exit code."""
     # A Ctrl-C in the terminal reaches this process too; the one that started it says what it means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     arguments = _arguments(argv)

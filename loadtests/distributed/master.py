@@ -107,6 +107,7 @@ class Master:
             gevent.sleep(POLL_S)
 
     def close(self) -> None:
+        """Close the files of records and the server of the workers."""
         self._files.close()
         self._runner.greenlet.kill()
         server: Any = self._runner.server
@@ -218,6 +219,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
+    """Command line of the master's process; returns its exit code."""
     # A Ctrl-C in the terminal reaches this process too; what it means is for the conductor to say.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     arguments = _arguments(argv)

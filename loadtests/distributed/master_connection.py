@@ -62,11 +62,13 @@ class MasterConnection:
         heartbeat.add_listener(self._alive)
 
     def send_message(self, message: FromWorker) -> None:
+        """Send a message without waiting for a response."""
         self._runner.send_message(
             master_protocol.MESSAGE_TYPE, {master_protocol.MESSAGE_TYPE: master_protocol.encode(message)}
         )
 
     def request(self, message: FromWorker) -> Response:
+        """Send a message and wait for its response. Raises WorkerFailed after a timeout."""
         self.send_message(message)
         try:
             return self._responses.get(timeout=RESPONSE_TIMEOUT_S)
@@ -146,6 +148,7 @@ class Outbox:
         """Written so far."""
 
     def write(self, record: RequestRecord) -> None:
+        """Queue a record, converted to the conductor's clocks; full batches are sent."""
         if self._connection.phase is not None:
             record = self._connection.phase.request(record)
         self._lines += self._encode(record)
@@ -156,12 +159,14 @@ class Outbox:
             self.flush()
 
     def flush(self) -> None:
+        """Send the records in the queue."""
         if self._count:
             self._connection.send_message(Records(self._count, bytes(self._lines)))
             self._lines.clear()
             self._count = 0
 
     def send(self, report: Report) -> None:
+        """Send a report, after the records that it counts."""
         self.flush()
         if isinstance(report, Health) and self._connection.phase is not None:
             report = Health(self._connection.phase.client(report.record))

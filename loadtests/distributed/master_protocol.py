@@ -43,6 +43,8 @@ class VersionMismatch(msgspec.Struct, frozen=True, forbid_unknown_fields=True, t
 
 
 class TimeRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="ask-time"):
+    """Worker to master: a request for its time, with the worker's own."""
+
     sent_wall_ns: int
     sent_mono_ns: int
 
@@ -104,6 +106,7 @@ FromMaster = Assigned | RunFull | VersionMismatch | TimeResponse | FileChunk | F
 
 
 def encode(message: FromWorker | FromMaster) -> bytes:
+    """A message as msgpack."""
     return msgspec.msgpack.encode(message)
 
 

@@ -60,6 +60,7 @@ async def _serve(arguments: argparse.Namespace, settings: Settings, writer: Line
 
 
 def main(argv: Sequence[str] | None = None) -> int:
+    """Command line of the mock server; returns its exit code."""
     arguments = _arguments(argv)
     raise_soft_limit()
     # Nothing here makes garbage in cycles worth a pause in the middle of a schedule.

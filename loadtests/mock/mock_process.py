@@ -40,13 +40,18 @@ class Times(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
 
 
 class Fixed(Times, frozen=True, kw_only=True, tag="fixed"):
+    """The same time for each."""
+
     ms: Ms
 
     def at(self, share: float) -> float:
+        """Always `ms`."""
         return self.ms
 
 
 class Uniform(Times, frozen=True, kw_only=True, tag="uniform"):
+    """Times between two bounds, all equally likely."""
+
     low_ms: Ms
     high_ms: Ms
 
@@ -55,21 +60,28 @@ class Uniform(Times, frozen=True, kw_only=True, tag="uniform"):
             raise ValueError("high_ms is below low_ms")
 
     def at(self, share: float) -> float:
+        """The time at a quantile from 0 to 1, ms."""
         return self.low_ms + share * (self.high_ms - self.low_ms)
 
 
 class Exponential(Times, frozen=True, kw_only=True, tag="exponential"):
+    """Times of an exponential distribution."""
+
     mean_ms: Ms
 
     def at(self, share: float) -> float:
+        """The time at a quantile from 0 to 1, ms."""
         return -self.mean_ms * math.log1p(-share)
 
 
 class Lognormal(Times, frozen=True, kw_only=True, tag="lognormal"):
+    """Times of a lognormal distribution."""
+
     median_ms: Ms
     sigma: Annotated[float, msgspec.Meta(ge=0, le=5)]
 
     def at(self, share: float) -> float:
+        """The time at a quantile from 0 to 1, ms."""
         return self.median_ms * math.exp(self.sigma * NormalDist().inv_cdf(share)) if share else 0.0
 
 
@@ -155,22 +167,28 @@ class MockServer:
     """
 
     def __init__(self, settings: Settings, log: Path, shared_port: int | None = None) -> None:
-        """`shared_port`: one that several servers listen at, each taking some of the connections; 0 chooses
-        one that others can be told."""
+        """Prepare a server.
+
+        `shared_port`: a port at which several servers listen, each with some of the connections. 0 chooses
+        one that the others can use.
+        """
         self._settings = settings
         self._log = log
         self._shared_port = shared_port
 
     @property
     def url(self) -> str:
+        """Its address, such as `http://127.0.0.1:40123`."""
         return self._started.url
 
     @property
     def port(self) -> int:
+        """The port that it listens at."""
         return int(self.url.rpartition(":")[2])
 
     @property
     def pid(self) -> int:
+        """Process id."""
         return self._process.pid
 
     def sent(self) -> dict[str, SentRecord]:

@@ -33,10 +33,14 @@ _json = msgspec.json.Encoder().encode
 
 
 class StreamOptions(msgspec.Struct):
+    """Whether the stream ends with the token counts."""
+
     include_usage: bool = False
 
 
 class ChatMessage(msgspec.Struct):
+    """A message of a chat request, as text or as parts."""
+
     content: str | list[dict[str, Any]] | None = None
 
 
@@ -62,6 +66,7 @@ class CompletionParameters(msgspec.Struct):
 
     @property
     def choices(self) -> int:
+        """Number of answers, at least 1."""
         return max(1, self.n or 1)
 
     @property
@@ -87,6 +92,7 @@ class ResponsePlan:
 
     @property
     def is_complete(self) -> bool:
+        """Whether the response ends with all its tokens."""
         return self.end in COMPLETE
 
 
@@ -140,6 +146,7 @@ def _number(salt: int, request_id: str) -> int:
 
 
 def logprob(token: int) -> float:
+    """The made-up logprob of a token: from 0 down to -0.9375."""
     return -(token % 16) / 16
 
 
@@ -254,14 +261,17 @@ def response(status: int, content: dict[str, Any]) -> bytes:
 
 
 def models(name: str) -> dict[str, Any]:
+    """The answer of `/v1/models`, with one model."""
     model = {"id": name, "object": "model", "created": CREATED, "owned_by": "mock", "max_model_len": 1 << 20}
     return {"object": "list", "data": [model]}
 
 
 def error(status: int, message: str) -> dict[str, Any]:
+    """The body of an error response, as vLLM sends it."""
     kind = "InternalServerError" if status >= 500 else "BadRequestError"
     return {"error": {"message": message, "type": kind, "param": None, "code": status}}
 
 
 def error_event(message: str) -> bytes:
+    """An error as an event of a stream, with the end of the stream."""
     return chunk(_json(error(500, message))) + DONE + STREAM_END

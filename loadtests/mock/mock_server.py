@@ -82,12 +82,15 @@ class RequestParser:
         self._body = bytearray()
 
     def on_url(self, url: bytes) -> None:
+        """Collect a part of the path (callback of llhttp)."""
         self._url += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
+        """Store a header (callback of llhttp)."""
         self._headers[name.decode("latin-1").lower()] = value.decode("latin-1").strip()
 
     def on_headers_complete(self) -> None:
+        """Reject a body that is chunked or too large (callback of llhttp)."""
         self._in_head = False
         if "transfer-encoding" in self._headers:
             self._reject(411, "send the body with a Content-Length")
@@ -95,9 +98,11 @@ class RequestParser:
             self._reject(413, "the body is too long")
 
     def on_body(self, body: bytes) -> None:
+        """Collect a part of the body (callback of llhttp)."""
         self._body += body
 
     def on_message_complete(self) -> None:
+        """Queue the request (callback of llhttp)."""
         if self._rejected is None:
             path = self._url.decode("latin-1").partition("?")[0]
             method = self._parser.get_method().decode("latin-1")
@@ -128,6 +133,7 @@ class MockService:
         self.requests = 0
 
     def connect(self) -> MockConnection:
+        """A protocol for one more connection, numbered from 0."""
         self.connections += 1
         return MockConnection(self, self.connections - 1)
 
@@ -149,6 +155,7 @@ class MockConnection(asyncio.Protocol):
         """The client wants the connection closed behind this answer."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Prepare the output; every event is sent at once."""
         self._transport = cast(asyncio.Transport, transport)
         # So that pause_writing tells of the first byte that the kernel did not take.
         self._transport.set_write_buffer_limits(high=0)
@@ -162,18 +169,22 @@ class MockConnection(asyncio.Protocol):
         )
 
     def connection_lost(self, exc: Exception | None) -> None:
+        """End the response; its log line says that the client left."""
         self._service.open.discard(self)
         self._leave()
 
     def pause_writing(self) -> None:
+        """Count that the client was too slow to take the bytes."""
         if self._stream is not None:
             self._stream.blocked += 1
 
     def data_received(self, data: bytes) -> None:
+        """Parse bytes, and answer the next request."""
         self._requests.feed(data)
         self._read()
 
     def drop(self) -> None:
+        """Reset the connection."""
         self._leave()
         self._transport.abort()
 

@@ -22,6 +22,7 @@ class PreciseSelector(selectors.EpollSelector):
     """epoll rounds a wait up to whole milliseconds; select on the epoll itself knows microseconds."""
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        """Wait with microsecond precision, then return what is ready."""
         if timeout is not None and timeout > 0:
             select.select([self.fileno()], [], [], timeout)
             timeout = 0
@@ -29,6 +30,7 @@ class PreciseSelector(selectors.EpollSelector):
 
 
 def precise_loop() -> asyncio.SelectorEventLoop:
+    """An event loop whose timers have microsecond precision."""
     return asyncio.SelectorEventLoop(PreciseSelector())
 
 
@@ -46,6 +48,7 @@ class PreciseTimer:
         self._timer_ns = 0
 
     def at(self, mono_ns: int, act: Callable[[], None]) -> None:
+        """Run a function at a time of the monotonic clock, ns."""
         self._count += 1
         heapq.heappush(self._acts, (mono_ns, self._count, act))
         self._arm()
@@ -97,6 +100,8 @@ class ResponseOutput:
 
 @dataclass(slots=True)
 class ResponseStream:
+    """Sends one response by its plan, and writes its line in the log."""
+
     order: ResponseOrder
     output: ResponseOutput
     blocked: int = 0
@@ -109,6 +114,7 @@ class ResponseStream:
     _over: bool = False
 
     def begin(self) -> None:
+        """Schedule the first step."""
         if self.order.plan.end == "http_error":
             self._at_step(0, self._send_error)
         elif self.order.parameters.stream:

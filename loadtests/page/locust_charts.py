@@ -34,7 +34,8 @@ Point = dict[str, float | list[float | None]]
 class Hook(Protocol):
     """A Locust event, as typed as it is used here."""
 
-    def add_listener(self, handler: Callable[..., None]) -> object: ...
+    def add_listener(self, handler: Callable[..., None]) -> object:
+        """Call the handler on each event."""
 
 
 class Samples(msgspec.Struct):
@@ -48,6 +49,7 @@ class Samples(msgspec.Struct):
     """Of the processes' event loops, see ClientRecord."""
 
     def add(self, other: Samples) -> None:
+        """Append the samples of another process."""
         self.ttfts_ms += other.ttfts_ms
         self.itls_ms += other.itls_ms
         self.tokens += other.tokens
@@ -73,6 +75,7 @@ class Collector:
         self._monitor = monitor
 
     def on_request(self, context: dict[str, object], **_: object) -> None:
+        """Add the tokens and latencies of an ended request."""
         record = context.get("record")
         if isinstance(record, RequestRecord):
             self._samples.tokens += sum(record.chunk_tokens)
@@ -82,9 +85,11 @@ class Collector:
                 self._samples.itls_ms += [gap / US_PER_MS for gap in itl_us(record)]
 
     def on_report_to_master(self, data: dict[str, object], **_: object) -> None:
+        """Put the samples since the last report into a worker's report."""
         data[REPORT_KEY] = msgspec.to_builtins(self.take())
 
     def on_worker_report(self, data: dict[str, object], **_: object) -> None:
+        """Add the samples of a worker's report."""
         self._samples.add(msgspec.convert(data[REPORT_KEY], Samples))
 
     def take(self) -> Samples:

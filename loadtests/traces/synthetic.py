@@ -53,6 +53,7 @@ def entries(count: int, seed: int, rate: float = RATE) -> Iterator[Entry]:
 
 
 def mooncake(made: Iterator[Entry]) -> Iterator[str]:
+    """Entries in the format of Mooncake: JSON Lines with hash ids of blocks."""
     for entry in made:
         yield _json(
             {
@@ -65,6 +66,7 @@ def mooncake(made: Iterator[Entry]) -> Iterator[str]:
 
 
 def burstgpt(made: Iterator[Entry]) -> Iterator[str]:
+    """Entries in the format of BurstGPT: CSV with seconds and token counts."""
     yield "Timestamp,Model,Request tokens,Response tokens,Total tokens,Log Type"
     for entry in made:
         tokens = (entry.prompt_tokens, entry.output_tokens, entry.prompt_tokens + entry.output_tokens)
@@ -72,6 +74,7 @@ def burstgpt(made: Iterator[Entry]) -> Iterator[str]:
 
 
 def azure(made: Iterator[Entry]) -> Iterator[str]:
+    """Entries in the format of Azure: CSV with date and time, and token counts."""
     yield "TIMESTAMP,ContextTokens,GeneratedTokens"
     for entry in made:
         moment = BEGIN + timedelta(microseconds=entry.at_ns // 1000)
@@ -79,6 +82,7 @@ def azure(made: Iterator[Entry]) -> Iterator[str]:
 
 
 def own(made: Iterator[Entry]) -> Iterator[str]:
+    """Entries in the suite's own format: JSON Lines with names of blocks."""
     for entry in made:
         yield _json(
             {
@@ -103,6 +107,7 @@ def _json(content: object) -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
+    """Command line that prints a synthetic trace."""
     parser = argparse.ArgumentParser(prog="python -m loadtests.traces.synthetic", description=__doc__)
     parser.add_argument("format", choices=sorted(WRITERS))
     parser.add_argument("--entries", type=int, default=200)

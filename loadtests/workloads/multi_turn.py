@@ -23,6 +23,8 @@ from loadtests.workloads.workload import (
 
 
 class AgentLoopParams(OutputRange):
+    """Parameters of `agent_loop`. Lengths are tokens."""
+
     agents: int = Field(default=8, ge=1, le=1_000_000)
     """Distinct tasks; every one is worked on once before any is again."""
     tools_tokens: int = Field(default=128, ge=0)
@@ -67,19 +69,23 @@ class AgentLoop:
 
     @property
     def chain_length(self) -> int:
+        """Requests of one task."""
         return sum(self._params.widths())
 
     @property
     def distinct(self) -> int:
+        """Number of distinct tasks."""
         return self._params.agents
 
     @property
     def longest(self) -> int:
+        """The most tokens of a context with its answer."""
         params = self._params
         answers = self.chain_length * params.max_output
         return params.tools_tokens + params.task_tokens + answers + params.steps * params.result_tokens
 
     def script(self, number: int) -> Script:
+        """The requests of a task, step by step; each prompt contains the answers before it."""
         params, draw = self._params, self._draw
         agent = in_rounds(draw, params.agents, number)
         context = draw.tokens(params.tools_tokens, "tools") + number_tokens(agent)
@@ -104,6 +110,8 @@ class AgentLoop:
 
 
 class ChatParams(OutputRange):
+    """Parameters of `chat`. Lengths are tokens."""
+
     conversations: int = Field(default=12, ge=1, le=1_000_000)
     """Distinct conversations; each takes place once before any is repeated."""
     turns: int = Field(default=4, ge=1, le=1000)
@@ -140,18 +148,22 @@ class Chat:
 
     @property
     def chain_length(self) -> int:
+        """Turns of one conversation."""
         return self._params.turns
 
     @property
     def distinct(self) -> int:
+        """Number of distinct conversations."""
         return self._params.conversations
 
     @property
     def longest(self) -> int:
+        """The most tokens of a conversation with its last answer."""
         params = self._params
         return params.system_tokens + params.turns * (params.user_tokens + params.max_output)
 
     def script(self, number: int) -> Script:
+        """The turns of a conversation; each prompt contains the answers before it."""
         params, draw = self._params, self._draw
         talk = in_rounds(draw, params.conversations, number)
         history = draw.tokens(params.system_tokens, "system")

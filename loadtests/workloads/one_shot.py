@@ -57,14 +57,17 @@ class SharedPrefix(OneShot):
 
     @property
     def distinct(self) -> int | None:
+        """Number of distinct prompts; None when some are always new."""
         return None if self._params.cold_share else self._params.prompts
 
     @property
     def longest(self) -> int:
+        """The most tokens of a prompt with its answer."""
         params = self._params
         return params.prefix_tokens + params.suffix_tokens + params.max_output
 
     def request(self, index: int) -> Prompt:
+        """The prompt of a request, by its index in the workload."""
         if self._draw.share("cold", index) < self._params.cold_share:
             return self._cold(index)
         return self._prompt(in_rounds(self._draw, self._params.prompts, index))
@@ -123,6 +126,8 @@ class MidPrefillPreemption(SharedPrefix):
 
 
 class LongDocumentParams(OutputRange):
+    """Parameters of `long_document`. Lengths are tokens."""
+
     documents: int = Field(default=6, ge=1, le=1_000_000)
     document_tokens: int = Field(default=480, ge=1)
     """This long, or between `min_document_tokens` and this."""
@@ -154,14 +159,17 @@ class LongDocument(OneShot):
 
     @property
     def distinct(self) -> int:
+        """Number of distinct prompts: documents by questions."""
         return self._params.documents * self._params.questions
 
     @property
     def longest(self) -> int:
+        """The most tokens of a prompt with its answer."""
         params = self._params
         return params.document_tokens + params.question_tokens + params.max_output
 
     def request(self, index: int) -> Prompt:
+        """The prompt of a request, by its index in the workload."""
         params, draw = self._params, self._draw
         document = in_rounds(draw, params.documents, index)
         question = index // params.documents % params.questions
@@ -176,6 +184,8 @@ class LongDocument(OneShot):
 
 
 class MixedSizesParams(OutputRange):
+    """Parameters of `mixed_sizes`. Lengths are tokens."""
+
     prompts: int = Field(default=40, ge=1, le=1_000_000)
     """Distinct prompts; each is sent once before any is repeated."""
     large_share: float = Field(default=0.2, ge=0.0, le=1.0)
@@ -205,14 +215,17 @@ class MixedSizes(OneShot):
 
     @property
     def distinct(self) -> int:
+        """Number of distinct prompts."""
         return self._params.prompts
 
     @property
     def longest(self) -> int:
+        """The most tokens of a prompt with its answer."""
         params = self._params
         return max(params.max_small_tokens, params.max_large_tokens) + params.max_output
 
     def request(self, index: int) -> Prompt:
+        """The prompt of a request, by its index in the workload."""
         params, draw = self._params, self._draw
         number = in_rounds(draw, params.prompts, index)
         bounds = (params.min_small_tokens, params.max_small_tokens)
@@ -227,6 +240,8 @@ class MixedSizes(OneShot):
 
 
 class UniqueParams(OutputRange):
+    """Parameters of `unique`. Lengths are tokens."""
+
     prompt_tokens: int = Field(default=256, ge=NUMBER_TOKENS)
 
 
@@ -243,13 +258,16 @@ class Unique(OneShot):
 
     @property
     def distinct(self) -> None:
+        """None: no prompt is repeated."""
         return None
 
     @property
     def longest(self) -> int:
+        """The most tokens of a prompt with its answer."""
         return self._params.prompt_tokens + self._params.max_output
 
     def request(self, index: int) -> Prompt:
+        """The prompt of a request, by its index in the workload."""
         params, draw = self._params, self._draw
         rest = draw.tokens(params.prompt_tokens - NUMBER_TOKENS, "prompt", index)
         return Prompt(

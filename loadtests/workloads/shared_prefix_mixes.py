@@ -82,9 +82,11 @@ class ParameterMix(SharedPrefix):
 
     @property
     def longest(self) -> int:
+        """The most tokens of a prompt with its answer, the chat template included."""
         return super().longest + (OVERHEAD if self.chats else 0)
 
     def request(self, index: int) -> Prompt:
+        """The prompt of a request with its parameters, by its index in the workload."""
         prompt = super().request(index)
         request = replace(prompt, sampling=self._sampling(prompt.prompt_id))
         return (
@@ -134,8 +136,11 @@ class ParameterMix(SharedPrefix):
 
 
 class AbortMixParams(SharedPrefixParams):
-    """What a client knows is its own patience. Where that ends on the server, the load decides: with more
-    requests in flight than run at once, the short patience ends in the queue."""
+    """Parameters of `abort_mix`.
+
+    A client aborts by elapsed time or by tokens received. In which state of the server that happens, the load
+    decides. With more requests in flight than run at once, the short times end in the queue.
+    """
 
     queued_share: float = Field(default=0.15, ge=0.0, le=1.0)
     """Leave within `queued_ms`: most before their prompt is touched."""
@@ -167,6 +172,7 @@ class AbortMix(SharedPrefix):
         self._mix = params
 
     def request(self, index: int) -> Prompt:
+        """The prompt of a request with its abort, by its index; none aborts in the first round."""
         prompt = super().request(index)
         if index < self._mix.prompts:
             return prompt

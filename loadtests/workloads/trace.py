@@ -33,6 +33,7 @@ class TraceSection:
     entries: int | None = None
 
     def is_over(self, at_s: float, entries: int) -> bool:
+        """Whether the part ends before an entry at `at_s`, after so many entries of it."""
         by_count = self.entries is not None and entries >= self.entries
         return by_count or (self.to_s is not None and at_s >= self.to_s)
 
@@ -123,6 +124,8 @@ def _lines(file: BinaryIO) -> Iterator[tuple[int, bytes]]:
 
 
 class TraceParams(Strict):
+    """Parameters of `trace`. Lengths are tokens."""
+
     path: str
     """In a scenario file, from that file's folder."""
     format: str
@@ -168,10 +171,12 @@ class Trace(OneShot):
 
     @property
     def distinct(self) -> int:
+        """Number of entries of the part."""
         return len(self._file)
 
     @property
     def longest(self) -> int:
+        """The most tokens of a prompt with its answer."""
         return self._params.max_prompt_tokens + self._params.max_output_tokens
 
     def __len__(self) -> int:
@@ -182,6 +187,7 @@ class Trace(OneShot):
         return round((self._file.entry(number).at_ns - self._file.begin_ns) / self._params.speed)
 
     def request(self, index: int) -> Prompt:
+        """The prompt of an entry of the part, by its index."""
         params, entry = self._params, self._file.entry(index)
         tokens = max(round(entry.prompt_tokens * params.scale), 1)
         # A failed request stands in some traces with no answer; the API gives one token at least.

@@ -140,6 +140,7 @@ class OneShot(ABC):
 
     @property
     def chain_length(self) -> int:
+        """One request for each conversation."""
         return 1
 
     @abstractmethod
@@ -147,6 +148,7 @@ class OneShot(ABC):
         """The request with this index, from 0."""
 
     def script(self, number: int) -> Script:
+        """The one request of a conversation."""
         yield Stage((self.request(number),))
 
 
@@ -171,6 +173,7 @@ class Draw:
 
     @classmethod
     def of(cls, seed: int, name: str, params: Strict) -> Draw:
+        """The numbers of one workload: equal seed, name and parameters give equal numbers."""
         return cls(json.dumps([seed, name, params.model_dump()], sort_keys=True))
 
     def tokens(self, count: int, *label: str | int) -> tuple[int, ...]:
@@ -184,6 +187,7 @@ class Draw:
         return self.random(label).randint(lowest, highest)
 
     def uniform(self, lowest: float, highest: float, *label: str | int) -> float:
+        """A number between two bounds, for a label."""
         return self.random(label).uniform(lowest, highest)
 
     def share(self, *label: str | int) -> float:

@@ -41,37 +41,48 @@ class JudgedFault(FiredFault):
         return RequestsInFlight(self.history.requests)
 
     def requests_named(self, name: str | None) -> list[RequestRecord]:
+        """The requests that a firing names, choices and retries included; none for None."""
         return self._named[name] if name is not None else []
 
     def in_flight_at(self, t_ns: int) -> list[RequestRecord]:
+        """Requests in flight at a time, wall clock ns."""
         return self._in_flight.at(t_ns)
 
     def log_lines(self, pattern: re.Pattern[str]) -> int:
+        """How many lines of the server's log match, up to its intended stop."""
         return sum(pattern.search(line) is not None for line in lines_before_stop(self.history))
 
     def server_died_after(self, t_ns: int) -> bool:
+        """Whether the server died at `t_ns` (wall clock ns) or later."""
         return any(event.t_ns >= t_ns for event in deaths(self.history))
 
     def different_answers(self) -> list[RequestRecord]:
+        """Requests whose answer differs from the golden one."""
         return [comparison.record for comparison in compared(self.history).different]
 
     def readers(self) -> set[str] | None:
+        """Ids of the requests that can have read damage; None without a provenance log."""
         return may_differ(self.history, self.fired)
 
     def abandoned(self) -> Collection[str]:
+        """Ids of the requests that their client gave up."""
         return given_up(self.history).keys()
 
     def window(self, line: FaultRecord) -> FaultWindow:
+        """When the injection of a firing was in force."""
         return fault_window(self.history, line)
 
     def reverted(self, line: FaultRecord) -> Evidence | None:
+        """What the injector recorded when it reverted a firing; None when no line says so."""
         end = reverting_line(self.history, line)
         return None if end is None else end.reverted
 
     def ending(self, line: FaultRecord) -> Ended | None:
+        """How the firing ended an incarnation; None when it ended none."""
         return ending(line)
 
     def outages(self) -> Sequence[Outage]:
+        """The times in which a fault left no server running."""
         return outages(self.history)
 
 

@@ -49,6 +49,7 @@ class EffectSpan:
     until_ns: float
 
     def meets(self, first_ns: float, last_ns: float) -> bool:
+        """Whether an interval, wall clock ns, overlaps with this one."""
         return last_ns >= self.since_ns and first_ns <= self.until_ns
 
 
@@ -101,8 +102,10 @@ def attributed(causes: Sequence[Cause], results: Sequence[OracleResult]) -> list
 
 
 def _without_crashes(follow: Mapping[str, int]) -> dict[str, int]:
-    """What a fault brings: no crash of native code and no failure of memory or device, which no fault of the
-    module makes."""
+    """The effects without crashes of native code and failures of memory or device.
+
+    No fault of the chaos module causes these.
+    """
     return {rule: count for rule, count in follow.items() if rule not in NATIVE}
 
 

@@ -241,8 +241,10 @@ NAME_ENDS = ("", "_count")
 
 
 def judge_exported(history: History, found: Findings) -> None:
-    """Note families that no scrape has. One that some scrape has and a later one has not breaks another
-    rule."""
+    """Note families that no scrape has.
+
+    One that some scrape has and a later one lacks breaks another rule.
+    """
     log = history.metrics
     if not history.plan.starts_server or not _answered(history):
         return

@@ -1,5 +1,7 @@
-"""Laws that hold for series of any server: they do not vanish, the sums of histograms fit their buckets,
-gauges have limits, and what is unused stays 0.
+"""Laws that hold for series of any server.
+
+Series do not vanish, the sums of histograms fit their buckets, gauges have limits, and what is unused stays
+0.
 """
 
 from __future__ import annotations
@@ -174,8 +176,10 @@ ROUNDING = 1e-6
 
 
 def _histogram_sums(history: History, found: Findings) -> None:
-    """Note sums that their buckets do not allow. What a server that was there before the run had counted by
-    then is not judged."""
+    """Note sums that their buckets do not allow.
+
+    What an already running server had counted before the run is not judged.
+    """
     log, is_fresh = history.metrics, before_the_run(history) is None
     settled = [window.last for window in (run_window(history), *phase_windows(history)) if window.settled]
     for histogram in _histograms(log):
@@ -192,6 +196,7 @@ class Histogram:
 
     @property
     def members(self) -> list[Series]:
+        """All series of the histogram that exist, buckets first."""
         return [series for series in (*self.buckets, self.total, self.count) if series is not None]
 
 
@@ -226,8 +231,10 @@ def _histograms(log: MetricLog) -> Iterable[Histogram]:
 def _sum(
     log: MetricLog, histogram: Histogram, settled: Iterable[int], is_fresh: bool, found: Findings
 ) -> None:
-    """From one scrape to the next of those that show the histogram whole. What a server that was there before
-    has counted before the run is not judged."""
+    """Judge one histogram, from each scrape that shows it whole to the next.
+
+    What an already running server had counted before the run is not judged.
+    """
     total = histogram.total
     if total is None:
         return

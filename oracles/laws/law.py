@@ -65,10 +65,12 @@ class Law:
     """Of sums of times, as a share of the larger side: floats are added in another order."""
 
     def binds(self, release: Release) -> bool:
+        """Whether the law holds for a release: `since` up to, not including, `before`."""
         return self.since <= release < self.before
 
     @property
     def metrics(self) -> tuple[str, ...]:
+        """Names of the metrics on both sides."""
         return tuple(term.metric for term in (*self.left, *self.right))
 
     def breaks(self, left: Values, right: Values, spare: float = 0.0) -> Flags:
@@ -176,6 +178,7 @@ def always(
     before: Release = EVER,
     slack: float = FLOATS,
 ) -> Law:
+    """A law that holds at every scrape in which the server does not count at that moment."""
     rule = Rule(f"accounting/{name}", text, "vLLM source", (METRICS,), "never while the server counts")
     return Law(rule, left, sense, right, False, since, before, slack=slack)
 
@@ -190,19 +193,23 @@ def at_rest(
     before: Release = EVER,
     unit: Unit | None = None,
 ) -> Law:
+    """A law that holds while no request is in flight."""
     rule = Rule(f"accounting/{name}", text, "vLLM source", (METRICS, REQUESTS), NOT_SETTLED)
     return Law(rule, left, sense, right, True, since, before, unit)
 
 
 def sums(*families: str) -> tuple[Term, ...]:
+    """The sums of histogram families, as terms of one side."""
     return tuple(Term(f"{family}_sum") for family in families)
 
 
 def counts(*families: str) -> tuple[Term, ...]:
+    """The counts of histogram families, as terms of one side."""
     return tuple(Term(f"{family}_count") for family in families)
 
 
 def one(metric: str, **labels: str) -> tuple[Term, ...]:
+    """A metric as the only term of a side, with these labels."""
     return (Term(metric, labels),)
 
 

@@ -1,5 +1,4 @@
-"""Which blocks a fault damaged, and whose answers that can have changed: who read them, or what came of
-them.
+"""Which blocks a fault damaged, and which requests read them or a result of them.
 
 By the scheduler's provenance log. Damage spreads on the device, as long as its prefix cache is not reset, and
 by what an affected request stores into the tier. Who computed a block for itself is not affected, even where
@@ -64,6 +63,7 @@ class SchedulerLog:
 
     @property
     def complete(self) -> bool:
+        """Whether the log begins with the server's start and did not reach its limit."""
         opened = isinstance(self.lines[0].evidence, LogOpened)
         return opened and not isinstance(self.lines[-1].evidence, LogFull)
 

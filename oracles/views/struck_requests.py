@@ -1,5 +1,4 @@
-"""Which requests of ours a fault struck: whom its journal names, when it was in force, who was given up or
-cut off.
+"""Which requests a fault struck, by its journal, and which were abandoned or cut off.
 
 A long run has many lines and many more requests: all lines are answered by one look at each request.
 """
@@ -77,6 +76,7 @@ class RequestsInFlight:
         self._longest_ns = int(durations_ns.max(initial=0))
 
     def at(self, t_ns: int) -> list[RequestRecord]:
+        """The requests in flight at a time, wall clock ns."""
         first = bisect_left(self._starts, t_ns - self._longest_ns)
         begun = self._by_start[first : bisect_right(self._starts, t_ns)]
         return [record for record in begun if end_ns(record) >= t_ns]

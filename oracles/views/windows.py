@@ -74,6 +74,7 @@ class Window:
 
     @property
     def subject(self) -> Subject:
+        """The phase as the subject of a finding; the server for the whole run."""
         return SERVER if self.phase is None else phase_subject(self.phase)
 
     @property
@@ -151,8 +152,10 @@ def run_window(history: History) -> Window:
 
 @per_history
 def phase_windows(history: History) -> list[Window]:
-    """The phases that began, each with its own requests and those of crowds; the conductor's requests lie
-    between them."""
+    """The phases that began, each with its own requests and those of crowds.
+
+    Probes of the conductor are sent between the phases.
+    """
     log = history.metrics
     strays = _strays(history.requests)
     windows: list[Window] = []

@@ -13,8 +13,10 @@ SECOND_NS = 1_000_000_000
 
 
 def _journal(prefix: str, event: str, change: Callable[[Record], object]) -> Callable[[Draft], None]:
-    """The last line of an event in the files of the prefix. Of a server that was started anew, it is that of
-    its last incarnation."""
+    """The last line of an event in the files of the prefix.
+
+    For a restarted server it is that of its last incarnation.
+    """
 
     def alter(draft: Draft) -> None:
         lines = [line for lines in draft.of(f"{layout.CONTROL}/{prefix}") for line in lines]

@@ -61,8 +61,10 @@ def _never(select: Select, draft: Draft) -> None:
 
 
 def _freeze(select: Select, draft: Draft) -> None:
-    """What grew in the last third of the run stands still there. The books of a server that dies are never
-    closed."""
+    """Freeze in the last third of the run what grew there.
+
+    The transfer audit of a server that dies is never balanced.
+    """
     if draft.events("server_exit"):
         raise NotApplicable
     later = _later(draft)

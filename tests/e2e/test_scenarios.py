@@ -1,4 +1,4 @@
-"""Every scenario as a test, every oracle of it as a subtest. Not part of the usual run:
+"""Every scenario as a test, every oracle of it as a subtest. Not part of the usual run.
 
 pytest tests/e2e --stack local --server 0.32.0
 """

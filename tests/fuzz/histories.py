@@ -42,8 +42,10 @@ class Refused(Exception):
 
 @cache
 def bases() -> tuple[Files, ...]:
-    """Runs that are judged as expected, each with its evidence noted at the end. The small one stands there
-    several times, since it is judged soonest."""
+    """Runs that are judged as expected, each with its evidence noted at the end.
+
+    The small one is there several times, since it is judged soonest.
+    """
     with TemporaryDirectory(prefix="kvchaos-fuzz-") as temp:
         folder = Path(temp)
         small = _small(folder / "small")

@@ -32,8 +32,10 @@ NASTY = (
 
 
 def take_in(folder: Path) -> Scenario:
-    """A scenario as `kvchaos run` takes it in: read, checked, planned, written, armed. What is accepted must
-    come back from the files that a run makes of it."""
+    """Read a scenario like `kvchaos run`: read, checked, planned, written, armed.
+
+    An accepted one must be read back from the files of its run.
+    """
     scenario = load_scenario(folder / FILE)
     for stack in scenario.stacks:
         check_stack(scenario, stack)

@@ -22,8 +22,7 @@ FIRST = [
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Order the files; mark the tests of other releases than the default one, which `make test` does not
-    install."""
+    """Order the files; mark the tests of releases that `make test` does not install."""
     items.sort(key=lambda item: FIRST.index(item.path) if item.path in FIRST else len(FIRST))
     for item in items:
         parameters = item.callspec.params if hasattr(item, "callspec") else {}

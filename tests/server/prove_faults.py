@@ -1,4 +1,4 @@
-"""Proves on a real server that each kind of fault strikes and has its consequence. Run by hand:
+"""Proves on a real server that each kind of fault strikes and has its consequence. Run by hand.
 
     python -m tests.server.prove_faults --server 0.32.0
 

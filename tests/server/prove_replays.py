@@ -1,4 +1,4 @@
-"""Does a replay strike what its run struck? Run by hand:
+"""Tests whether a replay strikes what its run struck. Run by hand.
 
     python -m tests.server.prove_replays --server 0.32.0 --count 20
 

@@ -26,8 +26,11 @@ RunChecks = Callable[[str], Answers]
 
 @pytest.fixture(scope="module")
 def checked(request: pytest.FixtureRequest) -> Iterator[RunChecks]:
-    """Asks a release. All that the chosen tests ask are begun at once; one that is not installed is a
-    failure with the command that mends it."""
+    """Results of the contract checks of a release.
+
+    The checks of all chosen tests begin at once. A release that is not installed is a failure with the
+    command that installs it.
+    """
     chosen = [item for item in request.session.items if item.parent is request.node]
     releases = dict.fromkeys(
         str(item.callspec.params["release"]) for item in chosen if isinstance(item, pytest.Function)

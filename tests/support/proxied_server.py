@@ -102,8 +102,10 @@ class Bench:
         return report
 
     def quickest_ms(self, what: str, enough_ms: float, tokens: int = 10) -> float:
-        """The shortest time to a first token of a few requests, or of as many as it takes to be quick enough
-        on a busy machine."""
+        """The shortest TTFT of a few requests, ms.
+
+        On a busy machine it takes as many requests as are needed to be quick enough.
+        """
         times: list[float] = []
         deadline = time.monotonic() + PATIENCE_S
         while len(times) < 4 or (min(times) > enough_ms and time.monotonic() < deadline):

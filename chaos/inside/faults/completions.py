@@ -169,8 +169,10 @@ SILENT_SHARE = 0.9
 
 
 def _waited(case: FiredFault) -> Doubt | None:
-    """For each load whose end was reported late, its request got no token meanwhile. Of stores, by the
-    accounts of the scheduler, one was open when it was struck, and for as long as its end was delayed."""
+    """Require that each request whose load was reported late got no token during the delay.
+
+    For stores, by the transfer audit one store was open at the injection, and at least for its delay.
+    """
     stores: list[tuple[int, float]] = []
     for record in case.fired:
         delay = record.firing
@@ -240,8 +242,10 @@ def _reverse(injection: Injection, ends: CopyEnds) -> None:
 
 
 def _went_on(case: FiredFault) -> Doubt | None:
-    """Each request whose load ended among others, reported in reverse, got a token afterwards. Of the order
-    of stores' ends neither server nor client shows anything."""
+    """Require that each request whose load ended among others, in reverse order, got a token afterwards.
+
+    For stores neither server nor client shows the order of their ends.
+    """
     shown = False
     for record in case.fired:
         for name in _loading(record):

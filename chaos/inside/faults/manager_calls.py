@@ -41,11 +41,15 @@ class BlockLookup(Firing, frozen=True):
 
 
 class LookupMissed(BlockLookup, frozen=True):
+    """A lookup returned fewer blocks than the tier has. Of `lookup_miss`."""
+
     hit_blocks: Count
     answered_blocks: Count
 
 
 class EvictedAfterHit(BlockLookup, frozen=True):
+    """Blocks were evicted between their lookup and their load. Of `evict_after_hit`."""
+
     blocks: Count
     """That were evicted."""
 
@@ -180,6 +184,8 @@ HOOKS = ("lookup", "prepare_load", "prepare_store", "complete_load", "complete_s
 
 
 class ManagerRaised(Firing, frozen=True):
+    """A call of the manager raised an exception. Of `manager_raises`."""
+
     hook: str
 
 

@@ -35,6 +35,8 @@ class TierBlocks(Firing, frozen=True):
 
 
 class TierShrunk(Firing, frozen=True):
+    """Blocks of the tier were occupied, so that few are left for stores. Of `tier_shrunk`."""
+
     blocks: Count
     """That are occupied."""
     left: Count

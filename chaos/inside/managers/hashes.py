@@ -21,6 +21,7 @@ class ChaosManager:
         return getattr(self._inner, name)
 
     def lookup(self, block_hashes: Iterable[Any]) -> int | None:
+        """Number of leading blocks in the tier, after faults; None: look up again later."""
         request = process_globals.context.request
         self._tier.begin_lookup(request)
         hashes = list(block_hashes)
@@ -35,16 +36,19 @@ class ChaosManager:
         return hits + any(self._tier.claims(bytes(key), request) for key in hashes[hits : hits + 1])
 
     def prepare_load(self, block_hashes: Iterable[Any]) -> Any:
+        """vLLM's specification of a load, with the blocks protected from eviction."""
         hashes = list(block_hashes)
         return self._tier.prepare_load(
             hashes, process_globals.context.request, lambda: self._inner.prepare_load(hashes)
         )
 
     def complete_load(self, block_hashes: Iterable[Any]) -> None:
+        """End the protection of loaded blocks."""
         hashes = list(block_hashes)
         self._tier.complete_load(hashes, lambda: self._inner.complete_load(hashes))
 
     def prepare_store(self, block_hashes: Iterable[Any]) -> Any:
+        """vLLM's specification of a store, None when it is refused."""
         hashes = list(block_hashes)
         return self._tier.prepare_store(
             process_globals.context.request,
@@ -53,6 +57,7 @@ class ChaosManager:
         )
 
     def complete_store(self, block_hashes: Iterable[Any], success: bool = True) -> None:
+        """Make stored blocks available, or remove them after a failure."""
         hashes = list(block_hashes)
         self._tier.complete_store(hashes, success, lambda whole: self._inner.complete_store(hashes, whole))
 

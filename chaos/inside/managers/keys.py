@@ -43,6 +43,7 @@ class ChaosManager:
         return getattr(self._inner, name)
 
     def lookup(self, key: Any, req_context: Any) -> Any:
+        """vLLM's answer for one block, after faults."""
         request = _request(req_context)
         self._tier.begin_lookup(request)
         answer = self._inner.lookup(key, req_context)
@@ -53,6 +54,7 @@ class ChaosManager:
         return answer
 
     def prepare_load(self, keys: Collection[Any], req_context: Any) -> Any:
+        """vLLM's specification of a load, with the blocks protected from eviction."""
         keys = list(keys)
         return self._tier.prepare_load(
             keys, _request(req_context), lambda: self._inner.prepare_load(keys, req_context)
@@ -63,6 +65,7 @@ class ChaosManager:
         self._tier.complete_load(keys, lambda: self._inner.complete_load(keys, *more))
 
     def prepare_store(self, keys: Collection[Any], req_context: Any) -> Any:
+        """vLLM's specification of a store, None when it is refused."""
         keys = list(keys)
         return self._tier.prepare_store(
             _request(req_context),
@@ -82,7 +85,7 @@ class ChaosManager:
         self._tier.complete_store(keys, call.arguments.get("success", True), complete)
 
     def reset_cache(self) -> None:
-        """vLLM calls this from 0.22 on."""
+        """Empty the tier, and check that it is empty; vLLM calls this from 0.22 on."""
         self._tier.reset(self._inner.reset_cache, lambda key: self._inner.lookup(key, self._context) is HIT)
 
     def _prepare(self, keys: list[Any], req_context: Any) -> PreparedStore | None:

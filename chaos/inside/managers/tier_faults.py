@@ -121,6 +121,7 @@ class RemovedBlocks:
         self._by_block: dict[Any, Injection] = {}
 
     def record(self, blocks: Iterable[Any], injection: Injection) -> None:
+        """Remember blocks that an injection has removed."""
         self._by_block.update(dict.fromkeys(blocks, injection))
 
     def stored(self, blocks: Iterable[Any]) -> None:
@@ -141,6 +142,7 @@ class BlocksInFlight:
         """With the request that brought them."""
 
     def begin(self, blocks: Iterable[Any], request: str | None) -> None:
+        """Remember blocks of a copy of a request."""
         self._blocks.update(dict.fromkeys(blocks, request))
 
     def end(self, blocks: Iterable[Any]) -> str | None:
@@ -161,6 +163,7 @@ class StoresInFlight(BlocksInFlight):
         self._removed = removed
 
     def begin(self, blocks: Iterable[Any], request: str | None) -> None:
+        """Remember blocks of a store; those that a fault had removed are noted as stored again."""
         blocks = list(blocks)
         self._removed.stored(blocks)
         super().begin(blocks, request)
@@ -197,6 +200,7 @@ class OffloadTier:
         """The kind of fault that occupies room, if any does."""
 
     def begin_lookup(self, request: str | None) -> None:
+        """Apply faults of the call, and heal the tier, before a request looks up its blocks."""
         self._before_call("lookup", request)
         self._heal()
 
@@ -213,6 +217,7 @@ class OffloadTier:
         return block.claimed
 
     def prepare_load(self, keys: Collection[Any], request: str | None, prepare: Callable[[], Any]) -> Any:
+        """The result of `prepare`, which is vLLM's; the transfer audit and the log record the load."""
         self._before_call("prepare_load", request)
         self._loads.begin(keys, request)
         spec = prepare()
@@ -222,6 +227,7 @@ class OffloadTier:
         return spec
 
     def complete_load(self, keys: Collection[Any], complete: Callable[[], None]) -> None:
+        """Run `complete`, which is vLLM's; the transfer audit records the end."""
         self._before_call("complete_load", self._loads.end(keys))
         complete()
         self.shadow.load_ends(keys)
@@ -232,7 +238,7 @@ class OffloadTier:
         missing: Callable[[], Iterable[Any]],
         prepare: Callable[[], PreparedStore | None],
     ) -> Any:
-        """vLLM's own answer, or None for a store that is refused. `missing` looks its blocks up."""
+        """The result of vLLM, or None for a store that is refused. `missing` looks up its blocks."""
         self._before_call("prepare_store", request)
         self._heal()
         before = TierBeforeStore(self._pressure.evict, self._occupy, self._removed.record)
@@ -254,6 +260,7 @@ class OffloadTier:
         return prepared.output
 
     def complete_store(self, keys: Collection[Any], success: bool, complete: Callable[[bool], None]) -> None:
+        """Run `complete`, which is vLLM's, with success or, for a fault, without."""
         request = self._stores.end(keys)
         self._before_call("complete_store", request)
         end = FinishedStore(keys, self._removed.record, failed=not success)
@@ -263,7 +270,7 @@ class OffloadTier:
         self.shadow.store_ends(keys, success=not end.failed)
 
     def reset(self, reset: Callable[[], None], hits: Callable[[bytes], bool]) -> None:
-        """vLLM empties the tier; `hits` looks a block up afterwards."""
+        """Empty the tier by vLLM's `reset`, then check it: `hits` looks a block up afterwards."""
         before = self.shadow.keys()
         reset()
         self._stores.forget()

@@ -32,6 +32,7 @@ class TransferTracker:
         """When each began, nanoseconds since the epoch."""
 
     def begin(self, name: Name) -> None:
+        """Count the begin of a transfer under a name."""
         self.begun += 1
         self._open.setdefault(name, []).append(time.time_ns())
 
@@ -55,13 +56,16 @@ class TransferTracker:
         return longest
 
     def drop_all(self) -> None:
+        """Count all open transfers as dropped, as after a reset."""
         self.dropped += self.count()
         self._open.clear()
 
     def is_open(self, name: Name) -> bool:
+        """Whether a transfer of this name is open."""
         return name in self._open
 
     def count(self) -> int:
+        """Number of open transfers."""
         return self.begun - self.ended - self.dropped
 
     def oldest(self) -> tuple[int | None, list[str]]:
@@ -101,6 +105,7 @@ class AuditLog:
         self._observed_at = self._written_at = time.monotonic()
 
     def close(self) -> None:
+        """Close the file; lines after that are dropped."""
         self._file.close()
 
     def tracker(self, label: Label) -> TransferTracker:
@@ -108,6 +113,7 @@ class AuditLog:
         return self._trackers.setdefault(label, TransferTracker())
 
     def violation(self, rule: str, where: Violation) -> None:
+        """Write a violation of a rule; after `MOST_VIOLATIONS` they are only counted."""
         self._violations += 1
         if self._violations <= MOST_VIOLATIONS:
             self._file.append("violation", {"rule": rule, "evidence": where})
@@ -177,6 +183,7 @@ class ShadowTier:
         self._count()
 
     def store_ends(self, keys: Iterable[Any], *, success: bool) -> None:
+        """Note the end of a store; after a failure its blocks leave the tier."""
         for key in map(_name, keys):
             if not self._stores.end(key):
                 self._audit.violation(rules.STORE_NOT_BEGUN, Violation(key=key))
@@ -184,6 +191,7 @@ class ShadowTier:
                 self._leave(key)
 
     def load_begins(self, keys: Collection[Any], spec: Any) -> None:
+        """Note the begin of a load, and check that its blocks are stored in these chunks."""
         for key, chunk in _placed(keys, spec):
             if self._stores.is_open(key):
                 self._audit.violation(rules.LOADED_BEFORE_STORED, Violation(key=key, chunk=chunk))
@@ -193,11 +201,13 @@ class ShadowTier:
             self._loads.begin(key)
 
     def load_ends(self, keys: Iterable[Any]) -> None:
+        """Note the end of a load."""
         for key in map(_name, keys):
             if not self._loads.end(key):
                 self._audit.violation(rules.LOAD_NOT_BEGUN, Violation(key=key))
 
     def evicted(self, keys: Iterable[Any]) -> None:
+        """Note evicted blocks, and check that none of them is being stored or loaded."""
         for key in map(_name, keys):
             for rule, tracker in (
                 (rules.EVICTED_WHILE_LOADED, self._loads),

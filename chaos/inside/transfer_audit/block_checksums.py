@@ -26,9 +26,11 @@ class BlockChecksums:
         """Checksums of a job's source when it began."""
 
     def store_begins(self, job: int, device: Sequence[int]) -> None:
+        """Remember the checksums of the device's blocks at the begin of a store."""
         self._begun[job] = sums_of(self._device, device)
 
     def load_begins(self, job: int, tier: Sequence[int]) -> None:
+        """Compare the tier's blocks with what was stored, at the begin of a load."""
         found = self._begun[job] = sums_of(self._tier, tier)
         for block, now in zip(tier, found, strict=True):
             self._compare(rules.CHANGED_IN_TIER, job, block, self._stored.get(block), now)
@@ -41,6 +43,7 @@ class BlockChecksums:
             self._stored[block] = now
 
     def load_ends(self, job: int, device: Sequence[int]) -> None:
+        """Compare the device's blocks with what the tier had at the begin of the load."""
         for block, before, now in zip(
             device, self._begun.pop(job), sums_of(self._device, device), strict=True
         ):

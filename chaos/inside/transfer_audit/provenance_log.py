@@ -44,6 +44,7 @@ class ProvenanceLog:
         self._write(None, LogOpened())
 
     def close(self) -> None:
+        """Close the file; lines after that are dropped."""
         self._file.close()
 
     def load_begins(self, keys: Iterable[bytes]) -> None:
@@ -100,6 +101,7 @@ class ProvenanceLog:
             self._loading.discard(request)
 
     def store_begins(self, request: str | None, keys: Iterable[bytes], chunks: Sequence[int]) -> None:
+        """Write the keys and chunks of a store of a request; nothing for an empty one."""
         if chunks:
             self._write(
                 request, BlocksStored(keys=[short_key(bytes(key)) for key in keys], chunks=list(chunks))

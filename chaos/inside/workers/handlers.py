@@ -27,6 +27,7 @@ class ChaosHandler:
         return getattr(self._inner, name)
 
     def transfer_async(self, job_id: int, spec: tuple[Any, Any]) -> bool:
+        """Begin a copy through the interceptor; False when it is refused."""
         device, chunks = reversed(spec) if self._direction == LOAD else spec
         request = process_globals.requests_of_jobs.take(job_id, spec)
         return self._interceptor.submit(
@@ -42,9 +43,11 @@ class ChaosHandler:
         )
 
     def get_finished(self) -> list[Any]:
+        """Results of the copies that may be reported now."""
         return self._interceptor.finished_of(self._inner)
 
     def wait(self, job_ids: set[int]) -> None:
+        """Release delayed copies of these jobs, then wait for them."""
         self._interceptor.release(job_ids)
         self._inner.wait(job_ids)
 
@@ -53,6 +56,7 @@ class WrappedSpec(HostCopySpec):
     """vLLM's CPU offloading spec with its handlers wrapped."""
 
     def get_handlers(self, kv_caches: Any, *attn_backends: Any) -> Iterator[Entry]:
+        """vLLM's handlers of both directions, behind one interceptor."""
         runtime = process_globals.fault_runtime(WORKER, self.extra_config, generation.name)
         entries = [
             (source, target, handler, STORE if source.medium() == "GPU" else LOAD)

@@ -21,6 +21,7 @@ class PinnedTier:
     blocks_per_chunk: int
 
     def own_planes(self) -> list[Plane]:
+        """The host tensors, one row a block."""
         return list(self.planes)
 
 

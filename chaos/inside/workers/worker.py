@@ -24,6 +24,7 @@ class ChaosWorker:
         return getattr(self._inner, name)
 
     def submit_store(self, job_id: int, src_spec: Any, dst_spec: Any) -> bool:
+        """Begin a store through the interceptor; False when it is refused."""
         return self._interceptor.submit(
             TransferJob(
                 id=job_id,
@@ -51,9 +52,11 @@ class ChaosWorker:
         )
 
     def get_finished(self) -> list[Any]:
+        """Results of the copies that may be reported now."""
         return self._interceptor.finished_of(self._inner)
 
     def wait(self, job_ids: set[int]) -> None:
+        """Release delayed copies of these jobs, then wait for them."""
         self._interceptor.release(job_ids)
         self._inner.wait(job_ids)
 
@@ -62,6 +65,7 @@ class WrappedSpec(HostCopySpec):
     """vLLM's CPU offloading spec with its worker wrapped."""
 
     def get_worker(self, kv_caches: Any) -> Any:
+        """The one worker, vLLM's or that of host copies, behind the interceptor."""
         if not isinstance(self._worker, ChaosWorker):
             runtime = process_globals.fault_runtime(WORKER, self.extra_config, generation.name)
             inner = super().get_worker(kv_caches)

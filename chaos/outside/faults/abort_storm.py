@@ -1,6 +1,4 @@
-"""The fault `abort_storm`: many clients send a request each and disconnect at once, as when their process is
-killed.
-"""
+"""The fault `abort_storm`: many clients send a request each and disconnect together."""
 
 from __future__ import annotations
 

@@ -46,6 +46,7 @@ class CpuLimit:
         self._reverting = False
 
     def apply(self) -> None:
+        """Set the quota of the container. Raises TargetNotRunning."""
         if not self._server.alive():
             raise TargetNotRunning("the server does not run")
         self._throttled = self._throttled_periods()
@@ -62,6 +63,7 @@ class CpuLimit:
         return CpuSqueezed(cpus=self._quota / PERIOD_US, throttled_periods=times)
 
     def revert(self) -> None:
+        """Restore the quota of before."""
         self._reverting = True
         if self._before is None:
             return
@@ -69,6 +71,7 @@ class CpuLimit:
         self._server.container.update(cpu_period=period or PERIOD_US, cpu_quota=quota or NO_QUOTA)
 
     def reverted(self) -> CpuReturned | None:
+        """The quota that the engine reports after `revert`; None while it is still the fault's."""
         if not self._reverting:
             return None
         self._server.container.reload()
@@ -100,6 +103,7 @@ class MemoryLimit(EngineKill):
         self._there: set[int] = set()
 
     def apply(self) -> None:
+        """Lower the memory limit and start the process that exceeds it. Raises TargetNotVisible."""
         self._begin()
         self._there = self._pids()
         if not self._there:
@@ -119,6 +123,7 @@ class MemoryLimit(EngineKill):
         return replace(self._before, gone=sorted(gone)) if gone else None
 
     def revert(self) -> None:
+        """Restore the memory limit, then restart the server."""
         super().revert()
         if self._limits is not None:
             self._limits.set(self._server)
@@ -199,8 +204,7 @@ def _rate(times_ns: Sequence[int], begin_ns: int, end_ns: int) -> float:
 
 
 def _starved(case: FiredFault) -> Doubt | None:
-    """The container's engine tells that the kernel ended something there for lack of memory, and a request
-    failed of it."""
+    """Require that the container engine reports an out-of-memory kill, and that a request failed."""
     for line in case.fired:
         if not _oom(case, line):
             return case.doubt(

@@ -135,6 +135,7 @@ EACH = "each"
 
 
 def chosen(forms: tuple[MalformedRequest, ...], name: Value) -> tuple[MalformedRequest, ...]:
+    """The forms with this name; all of them for `each`."""
     return tuple(form for form in forms if name in (EACH, form.name))
 
 
@@ -171,6 +172,7 @@ class RequestSender:
         self._thread = threading.Thread(target=self._send, name="wrong-requests", daemon=True)
 
     def start(self) -> None:
+        """Start the thread, which sends the requests."""
         self._thread.start()
 
     def stop(self) -> None:
@@ -178,6 +180,7 @@ class RequestSender:
         self._stop.set()
 
     def over(self) -> bool:
+        """Whether all requests have ended."""
         return not self._thread.is_alive()
 
     def answers(self) -> list[RawResponse]:

@@ -20,7 +20,8 @@ from history.protocol.outside import PrometheusKilled, PrometheusRuns
 class PrometheusService(Protocol):
     """A Prometheus, wherever it runs."""
 
-    def runs(self) -> bool: ...
+    def runs(self) -> bool:
+        """Whether its process or container runs."""
 
     def kill(self) -> None:
         """SIGKILL; no-op when it has ended."""

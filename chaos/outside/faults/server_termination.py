@@ -77,9 +77,11 @@ class ServerTarget(Protocol):
     """The server as a target: processes of this machine, or a container."""
 
     @property
-    def restarter(self) -> Restarter: ...
+    def restarter(self) -> Restarter:
+        """Restarts the server after the fault."""
 
-    def terminable(self) -> TerminableServer: ...
+    def terminable(self) -> TerminableServer:
+        """The server as it can be ended. Raises Refused when it cannot."""
 
     def pause(self) -> ActiveFault:
         """All its processes stand still until this is reverted."""
@@ -104,6 +106,7 @@ class ServerTermination:
         self._reverting = True
 
     def reverted(self) -> Serves | None:
+        """Evidence that the restarted server serves; None until then."""
         if not self._restarted:
             if self._ended() is None:
                 return None
@@ -129,6 +132,7 @@ class Kill(ServerTermination):
     """SIGKILL to all of the server."""
 
     def apply(self) -> None:
+        """Send SIGKILL to all processes of the server."""
         self._begin()
         self._target.send(signal.SIGKILL)
 
@@ -146,6 +150,7 @@ class Stop(ServerTermination):
         self._forced = False
 
     def apply(self) -> None:
+        """Send SIGTERM to the server."""
         self._begin()
         self._target.send(signal.SIGTERM)
 
@@ -171,6 +176,7 @@ class EngineKill(ServerTermination):
         self._alone_s: float | None = None
 
     def apply(self) -> None:
+        """Kill the process of the engine, and remember its process ids."""
         self._begin()
         self._before = replace(self._before, engines=list(self._target.kill_engine()))
 

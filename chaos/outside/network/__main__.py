@@ -36,6 +36,7 @@ class Commands:
         self.failure: str | None = None
 
     def read(self) -> None:
+        """Read what is on stdin and execute the complete lines; at its end the proxy ends."""
         data = os.read(0, READ_BYTES)
         if not data:
             self._over.set()
@@ -82,6 +83,7 @@ def _address(text: str) -> Address:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
+    """Command line of the proxy's process; returns its exit code."""
     parser = argparse.ArgumentParser(prog="python -m chaos.outside.network", description=__doc__)
     parser.add_argument("--server", type=_address, required=True, help="127.0.0.1:PORT, which is asked")
     parser.add_argument("--reports", type=Path, required=True, help="file that gets what was done when")

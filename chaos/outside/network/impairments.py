@@ -38,6 +38,7 @@ class Counters:
     """Whom it had to do with, in the order of their first time."""
 
     def meet(self, request: str | None) -> None:
+        """Count a request as struck, up to `MOST_NAMES` by name."""
         if request and len(self.requests) < MOST_NAMES:
             self.requests.setdefault(request)
 
@@ -56,6 +57,7 @@ class Counters:
         self.longest_s = max(self.longest_s, seconds)
 
     def evidence(self) -> BytesDelayed:
+        """The counts so far, for the journal."""
         return BytesDelayed(
             waiting=self.waiting,
             passed=self.passed,
@@ -70,11 +72,14 @@ class Crossing(Protocol):
     """A connection that crosses the network."""
 
     @property
-    def open(self) -> str | None: ...
+    def open(self) -> str | None:
+        """Id of the request in flight on this connection; None when there is none."""
 
-    def cut(self) -> int: ...
+    def cut(self) -> int:
+        """Reset the connection; returns how many bytes were lost."""
 
-    def queue(self, counters: Counters) -> None: ...
+    def queue(self, counters: Counters) -> None:
+        """Count the chunks that wait in its pipes, for a stall."""
 
 
 class Impairment:
@@ -100,6 +105,7 @@ class Impairment:
         return self.counters.passed > 0
 
     def evidence(self) -> ProxyEffect:
+        """What the injection has done so far."""
         return self.counters.evidence()
 
 
@@ -115,15 +121,18 @@ class CutImpairment(Impairment):
         self.refused = 0
 
     def begin(self, crossings: Collection[Crossing]) -> None:
+        """Reset all open connections."""
         for crossing in list(crossings):
             self.connections += 1
             self.counters.meet(crossing.open)
             self.lost_bytes += crossing.cut()
 
     def has_effect(self) -> bool:
+        """Whether a connection was reset or refused."""
         return self.connections + self.refused > 0
 
     def evidence(self) -> NetworkCut:
+        """Connections that were reset and refused, with the requests on them."""
         return NetworkCut(
             connections=self.connections,
             refused=self.refused,
@@ -138,13 +147,16 @@ class TrafficStall(Impairment):
     stops = True
 
     def begin(self, crossings: Collection[Crossing]) -> None:
+        """Count the bytes that already wait in the pipes."""
         for crossing in crossings:
             crossing.queue(self.counters)
 
     def delay_s(self, direction: str) -> float:
+        """No delay of its own: the pipes stand still instead."""
         return 0.0
 
     def has_effect(self) -> bool:
+        """Whether any byte had to wait."""
         return self.counters.waiting > 0
 
 
@@ -159,11 +171,13 @@ class AddedLatency(Impairment):
         self._count = 0
 
     def delay_s(self, direction: str) -> float:
+        """Delay of the next chunk in this direction, seconds; the jitter is drawn from the seed."""
         number, self._count = self._count, self._count + 1
         share = draw(self._seed, self.counters.strike, "jitter", number) / 2**64
         return (self._ms[direction] + share * self._jitter_ms) / 1000
 
     def evidence(self) -> BytesDelayed:
+        """The delayed bytes, with the round trip that was added."""
         return replace(self.counters.evidence(), round_trip_ms=sum(self._ms.values()))
 
 
@@ -178,6 +192,7 @@ class Loss(Impairment):
         self._count = 0
 
     def delay_s(self, direction: str) -> float | None:
+        """Delay of the next chunk, seconds, if it is lost; None if it is not."""
         number, self._count = self._count, self._count + 1
         times = 0
         while times < MOST_REPEATS and self._is_lost(number, times):
@@ -213,6 +228,7 @@ class SlowReading(Impairment):
         return True
 
     def read(self, size: int) -> None:
+        """Count bytes that were read from the server."""
         self.counters.bytes += size
 
     def paused(self, unread: int, seconds: float) -> None:
@@ -222,9 +238,11 @@ class SlowReading(Impairment):
             self._unread_s += seconds
 
     def has_effect(self) -> bool:
+        """Whether the server had unread bytes at any time."""
         return self._unread > 0
 
     def evidence(self) -> SlowRead:
+        """Bytes read and unread, with the requests."""
         return SlowRead(
             bytes=self.counters.bytes,
             unread_bytes=self._unread,

@@ -38,6 +38,7 @@ class QueuedChunk:
 
     @property
     def size(self) -> int:
+        """Number of bytes; 0 for a marker."""
         return len(self.what) if isinstance(self.what, bytes) else 0
 
     def wait_for(self, counters: Counters, request: str | None) -> None:
@@ -48,6 +49,8 @@ class QueuedChunk:
 
 
 class PipeSource(Protocol):
+    """The end of a pipe that reads from a connection."""
+
     def pause(self, why: str) -> None:
         """Read nothing more for now."""
 
@@ -56,11 +59,16 @@ class PipeSource(Protocol):
 
 
 class PipeSink(Protocol):
-    def write(self, data: bytes) -> None: ...
+    """The end of a pipe that writes to a connection."""
 
-    def end(self) -> None: ...
+    def write(self, data: bytes) -> None:
+        """Send bytes."""
 
-    def reset(self) -> None: ...
+    def end(self) -> None:
+        """Close this direction, after the bytes before it."""
+
+    def reset(self) -> None:
+        """Reset the connection."""
 
 
 class Pipe:
@@ -174,15 +182,18 @@ class Endpoint(asyncio.BufferedProtocol):
         self._loop = asyncio.get_running_loop()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Join both pipes when the connection is established."""
         self._transport = cast(asyncio.Transport, transport)
         self._reads_for.source = self
         self._writes_for.sink = self
         self._writes_for.pump()
 
     def get_buffer(self, sizehint: int) -> memoryview:
+        """The buffer to read into, small for a slow reader."""
         return memoryview(self._buffer)[: self._slow.chunk if self._slow else READ_BYTES]
 
     def buffer_updated(self, nbytes: int) -> None:
+        """Pass received bytes on, and pause a slow reader for as long as its rate requires."""
         self._received(bytes(self._buffer[:nbytes]))
         if self._slow is not None:
             self._slow.read(nbytes)
@@ -205,10 +216,12 @@ class Endpoint(asyncio.BufferedProtocol):
         return waiting
 
     def eof_received(self) -> bool:
+        """Pass the end of the stream on; keep the other direction open."""
         self._received(Marker.END)
         return True
 
     def connection_lost(self, exc: Exception | None) -> None:
+        """Leave both pipes, and pass a reset on."""
         if self._writes_for.sink is self:
             self._writes_for.sink = None
         self.gone, self.was_reset = True, exc is not None
@@ -217,38 +230,47 @@ class Endpoint(asyncio.BufferedProtocol):
         self._lost(self)
 
     def pause_writing(self) -> None:
+        """Pause the source while the kernel takes no more bytes."""
         if self._writes_for.source is not None:
             self._writes_for.source.pause("full")
 
     def resume_writing(self) -> None:
+        """Resume the source."""
         if self._writes_for.source is not None:
             self._writes_for.source.resume("full")
 
     def pause(self, why: str) -> None:
+        """Stop reading for a reason; several reasons may hold at a time."""
         self._waits.add(why)
         self._transport.pause_reading()
 
     def resume(self, why: str) -> None:
+        """Drop a reason; read again when none is left."""
         if why in self._waits:
             self._waits.remove(why)
             if not self._waits and not self._transport.is_closing():
                 self._transport.resume_reading()
 
     def read_at_will(self) -> None:
+        """End slow reading."""
         self._slow = None
         self.resume("slow")
 
     def write(self, data: bytes) -> None:
+        """Send bytes to this connection."""
         self._transport.write(data)
 
     def end(self) -> None:
+        """Close the sending direction of this connection."""
         if not self._transport.is_closing():
             self._transport.write_eof()
 
     def leave(self) -> None:
+        """Close this connection after its last bytes."""
         self._transport.close()
 
     def reset(self) -> None:
+        """Reset this connection."""
         reset(self._transport)
 
 

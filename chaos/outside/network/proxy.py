@@ -58,6 +58,7 @@ class ProxiedConnection:
 
     @property
     def pipes(self) -> tuple[Pipe, Pipe]:
+        """Both directions, first the one to the server."""
         return self._up, self._down
 
     def accept(self) -> Endpoint:
@@ -195,9 +196,11 @@ class Proxy:
         return next((each for each in slow if each.takes(request)), None)
 
     def closed(self, proxied: ProxiedConnection) -> None:
+        """Forget a connection that has ended."""
         self._connections.discard(proxied)
 
     def execute(self, command: ProxyCommand) -> None:
+        """Begin or revert an impairment."""
         if isinstance(command, proxy_control.RevertCommand):
             self._revert(command.strike)
             return

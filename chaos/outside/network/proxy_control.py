@@ -32,6 +32,8 @@ class StallCommand(_Command, frozen=True, tag="stall"):
 
 
 class DelayCommand(_Command, frozen=True, tag="delay"):
+    """Delay every chunk, in each direction, by so many milliseconds."""
+
     seed: int
     up_ms: float
     down_ms: float
@@ -40,6 +42,8 @@ class DelayCommand(_Command, frozen=True, tag="delay"):
 
 
 class LoseCommand(_Command, frozen=True, tag="lose"):
+    """Lose a fraction of the chunks, each sent again later."""
+
     seed: int
     share: float
     again_ms: float
@@ -47,6 +51,8 @@ class LoseCommand(_Command, frozen=True, tag="lose"):
 
 
 class ReadSlowlyCommand(_Command, frozen=True, tag="read_slowly"):
+    """Read the answers to some requests at a low rate."""
+
     requests: int
     """So many, from the next that begins."""
     bytes_per_s: float
@@ -80,6 +86,7 @@ class ProxyReport(Record, frozen=True, kw_only=True):
 
     @property
     def effect(self) -> ProxyEffect | None:
+        """What an injection has done so far; None for a report without one."""
         return self.cut or self.delayed or self.slow
 
 

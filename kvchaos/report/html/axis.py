@@ -44,6 +44,7 @@ class TimeAxis:
         return f"{self.share(t_ns) * WIDTH / 100:.5g}"
 
     def covers(self, t_ns: int) -> bool:
+        """Whether a time is within the interval."""
         return self.start_ns <= t_ns <= self.end_ns
 
     def seconds(self, t_ns: int) -> float:
@@ -51,6 +52,7 @@ class TimeAxis:
         return (t_ns - self.zero_ns) / NS_PER_S
 
     def ticks(self, most: int = 6) -> list[Tick]:
+        """Ticks at round numbers of seconds, about `most` of them."""
         low, high = self.seconds(self.start_ns), self.seconds(self.end_ns)
         step = nice_step(high - low, most)
         first = math.ceil(low / step - 1e-9)
@@ -73,6 +75,7 @@ class Scale:
 
     @classmethod
     def linear(cls, values: Iterable[float]) -> Scale:
+        """A linear scale with round bounds that covers all finite values, and zero."""
         finite = [value for value in values if math.isfinite(value)]
         high, low = max([*finite, 0.0]), min([*finite, 0.0])
         if high - low < MIN_SPAN:
@@ -147,6 +150,7 @@ def milliseconds(value: float) -> str:
 
 
 def percent(value: float) -> str:
+    """A percentage as text."""
     return f"{value:.3g} %"
 
 
@@ -157,6 +161,7 @@ def byte_size(value: float) -> str:
 
 
 def byte_rate(value: float) -> str:
+    """Bytes a second as text, with a unit."""
     return f"{byte_size(value)}/s"
 
 

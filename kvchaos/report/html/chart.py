@@ -70,6 +70,7 @@ class Chart:
 
     @property
     def empty(self) -> bool:
+        """Whether there is neither a line nor a marker."""
         return not any(line.path for line in self.lines) and not self.markers
 
     @property
@@ -120,6 +121,7 @@ def step_chart(
 
 
 def y_ticks(scale: Scale, form: Format) -> list[Tick]:
+    """Ticks of the vertical axis, as text."""
     return [Tick(at, form(value)) for at, value in scale.ticks()]
 
 

@@ -59,8 +59,10 @@ class Lanes:
 
 
 def lanes(history: History, findings: Sequence[NumberedFinding], axis: TimeAxis) -> Lanes:
-    """Requests that findings name, then others that failed or were in flight when the server stopped.
-    Those that overlap in time share a group."""
+    """Timelines of the requests that findings name, then of other failed or interrupted ones.
+
+    Interrupted: in flight when the server stopped. Requests that overlap in time share a group.
+    """
     waiting = _chosen(history, findings)
     groups: list[LaneGroup] = []
     while waiting and len(groups) < MAX_GROUPS:

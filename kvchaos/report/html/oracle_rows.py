@@ -51,10 +51,12 @@ class NumberedFinding:
 
     @property
     def t_ns(self) -> int | None:
+        """Time of the finding, wall clock ns; None when it has none."""
         return None if self.time is None else self.time.t_ns
 
     @property
     def text(self) -> str:
+        """The finding as a sentence."""
         return finding_text(self.finding)
 
 
@@ -76,6 +78,7 @@ class OracleRow:
 
     @property
     def compared(self) -> str:
+        """How the verdict compares with the expectation."""
         if self.expected_to_fail and self.standing is ExpectationMatch.EXPECTED:
             return "was expected to fail"
         if self.expected_to_fail and self.standing is ExpectationMatch.NOT_EXPECTED:
@@ -134,8 +137,11 @@ def _row(
 
 
 def finding_time(finding: Finding, record: RequestRecord | None, times: LogTimes) -> FindingTime | None:
-    """At its last sample, else the end of its request where that failed, else its own time, else that of its
-    log line. `record` is the request that the finding names."""
+    """Time of a finding; None when nothing gives one.
+
+    The time of its last sample, the end of its failed request, its own time, or that of its log line, in this
+    order. `record` is the request that the finding names.
+    """
     if finding.samples:
         return FindingTime(finding.samples[-1][0], "last sample at")
     if record is not None and record.outcome in ("error", "unknown"):
@@ -231,8 +237,10 @@ class LogLine:
 
 
 class LogTimes:
-    """The lines of a log with their times as far as they are known: a line without a stamp has its
-    forerunner's."""
+    """The lines of a log with their times, as far as they are known.
+
+    A line without a timestamp has that of the line before.
+    """
 
     def __init__(self, lines: Sequence[str], start_ns: int) -> None:
         self._lines = lines
@@ -262,8 +270,10 @@ class LogTimes:
         return [self._line(n, number) for n in range(first, last + 1)]
 
     def near(self, t_ns: int) -> list[LogLine]:
-        """The lines that were written within two seconds of a moment, the nearest of them; none where the log
-        was silent. The suite's own scrapes are left out."""
+        """The nearest lines within two seconds of a moment; none where there are none.
+
+        Lines about the suite's own scrapes are left out.
+        """
         since = bisect_left(self._times, t_ns - 2 * NS_PER_S)
         until = bisect_left(self._times, t_ns + 2 * NS_PER_S)
         if since == until:

@@ -92,6 +92,7 @@ class ReportPage:
 
     @property
     def causes(self) -> list[str]:
+        """Causes and known bugs as lines of text."""
         return cause_lines(self.verdict)
 
 

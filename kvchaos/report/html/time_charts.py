@@ -188,8 +188,10 @@ def labelled(log: MetricLog, metric: str, **labels: str) -> list[SeriesPoint]:
 
 
 def rate(log: MetricLog, counter: Sequence[SeriesPoint], axis: TimeAxis) -> list[SeriesPoint]:
-    """Growth of a counter a second, over intervals of half a second or more. Unknown across a restart of the
-    server and across a gap between scrapes."""
+    """Growth of a counter a second, over intervals of half a second or more.
+
+    Unknown across a restart of the server and across a gap between scrapes.
+    """
     known = [(t_ns, value) for t_ns, value in counter if value is not None]
     if not known:
         return []

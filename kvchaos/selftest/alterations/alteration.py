@@ -19,11 +19,13 @@ def with_scenario(history: History, **changes: object) -> History:
 
 
 def with_server(history: History, **changes: object) -> History:
+    """The history with other settings of the server in its plan."""
     settings: ServerSettings = history.plan.scenario.server.model_copy(update=changes)
     return with_scenario(history, server=settings)
 
 
 def with_limits(history: History, **changes: object) -> History:
+    """The history with other limits in its plan."""
     return with_scenario(history, limits=history.plan.scenario.limits.model_copy(update=changes))
 
 

@@ -28,6 +28,7 @@ def violates(rule: Rule, subject: str = "") -> ExpectedKill:
 
 
 def inconclusive(oracle: str) -> ExpectedKill:
+    """The oracle must be unknown, since it has no rule to break."""
     return ExpectedKill(oracle, None)
 
 

@@ -95,6 +95,7 @@ class ComposeStack:
         return found
 
     def identity(self) -> ServerStart:
+        """Process id, port, container and project. Raises UsageError."""
         with docker_errors_named("server"):
             return ServerStart(
                 pid=self._state("Pid"),
@@ -104,6 +105,7 @@ class ComposeStack:
             )
 
     def start(self) -> None:
+        """Start the project, or restart the server's container after its end. Raises UsageError."""
         if self.alive():
             raise RuntimeError("the server runs")
         self._ended = None
@@ -118,13 +120,16 @@ class ComposeStack:
             (self._server,) = containers_of(self._client, self._options.name, SERVER)
 
     def wait_ready(self, deadline_s: float) -> None:
+        """Wait until `/health` answers 200. Raises UsageError after the deadline or an exit."""
         log, named = (folder / layout.SERVER_LOG for folder in (self.folder, self.run_dir))
         wait_until_healthy(self, self.launch, log, deadline_s, named)
 
     def alive(self) -> bool:
+        """Whether the container runs."""
         return self._server is not None and self.exit_code() is None
 
     def exit_code(self) -> int | None:
+        """Exit code of the container; None while it runs."""
         if self._server is None or self._ended is not None:
             return self._ended
         with docker_errors_named("the state of the server's container"):
@@ -138,16 +143,19 @@ class ComposeStack:
         return _code(self._state("ExitCode"))
 
     def observe(self) -> None:
+        """Register new processes, and collect events of the containers."""
         self._registry.observe()
         with docker_errors_named("events of the containers"):
             self._pending_events += self._container_events.new()
 
     def container_events(self) -> Sequence[ContainerAction]:
+        """Events of the containers since the last call."""
         pending = tuple(self._pending_events)
         self._pending_events.clear()
         return pending
 
     def resources(self) -> ResourceRecord | None:
+        """Usage of the container; None while it does not run."""
         if not self.alive():
             return None
         return container_resources(self._state("Pid"), self.container.id or "")
@@ -164,9 +172,11 @@ class ComposeStack:
             send(os.kill, pid, which)
 
     def fault_target(self, restarter: Restarter) -> ContainerTarget:
+        """The container as the target of faults from outside."""
         return ContainerTarget(self, restarter)
 
     def serve(self, run_dir: Path) -> None:
+        """Report to another run directory from now on."""
         self.run_dir = run_dir
         shutil.copyfile(self.folder / FILE, run_dir / FILE)
 

@@ -64,6 +64,7 @@ class ImageBuilder:
     progress: InstallProgress
 
     def runner(self, name: str) -> Runner:
+        """Runs commands of a build, with their output in a log file of this name."""
         folder = images_folder(self.cache)
         folder.mkdir(parents=True, exist_ok=True)
         return Runner(self.progress, folder, folder / f"{name}.log")

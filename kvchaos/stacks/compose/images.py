@@ -60,10 +60,12 @@ def images_of(
 
 
 def base_image(environ: Mapping[str, str] = os.environ) -> str:
+    """The base image of the CPU image, or the one of `KVCHAOS_BASE_IMAGE`."""
     return environ.get(BASE_VARIABLE) or BASE
 
 
 def image_variables(images: Images) -> dict[str, str]:
+    """The images as environment variables of the Compose files."""
     return {
         SERVER_VARIABLE: images.server,
         PROMETHEUS_VARIABLE: images.prometheus,
@@ -77,6 +79,7 @@ def build_variables(release: ServerRelease, environ: Mapping[str, str] = os.envi
 
 
 def has_image(client: docker.DockerClient, image: str) -> bool:
+    """Whether the Docker engine has an image."""
     try:
         client.images.get(image)
     except ImageNotFound:

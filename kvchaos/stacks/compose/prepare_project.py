@@ -56,6 +56,7 @@ class ComposePrometheus:
         return self._stack.run_dir / layout.PROMETHEUS_FOLDER
 
     def start(self) -> None:
+        """Start the container with the configuration of the run."""
         if self._mounted != self._of_the_run:
             if self._mounted.exists():
                 shutil.rmtree(self._mounted)
@@ -64,15 +65,18 @@ class ComposePrometheus:
         self._container = self._stack.companion(PROMETHEUS)
 
     def check(self) -> None:
+        """Raise UsageError when the container has ended by itself."""
         if not self.runs():
             raise UsageError("Prometheus ended by itself; see its log in the run directory")
 
     def kill(self) -> None:
+        """Kill the container, for a fault."""
         if self._container is not None and self.runs():
             with docker_errors_named("Prometheus cannot be killed"):
                 self._container.kill()
 
     def revive(self) -> None:
+        """Start the killed container again, on the same data."""
         if self._container is not None and not self.runs():
             with docker_errors_named("Prometheus does not start again"):
                 self._container.start()
@@ -91,6 +95,7 @@ class ComposePrometheus:
         self._container = None
 
     def runs(self) -> bool:
+        """Whether the container runs."""
         if self._container is None:
             return False
         with docker_errors_named("the state of Prometheus"):

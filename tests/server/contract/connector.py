@@ -24,8 +24,10 @@ def connector_is_vllms_own_with_methods_that_fit(bench: Bench) -> None:
 
 
 def a_connector(bench: Bench, control: Control) -> Any:
-    """A worker's connector around a worker that has finished whatever it was given. The configuration of
-    a whole server would be needed to make one as vLLM does."""
+    """A worker's connector around a worker that has finished its jobs.
+
+    vLLM makes one from the configuration of a whole server.
+    """
     given: set[str] = set()
 
     def start(metadata: Any) -> None:

@@ -151,8 +151,10 @@ def _phase(case: Case, role: str, *, requests: int, first: int) -> dict[str, obj
 
 
 def _blocks(cases: Sequence[Case]) -> int:
-    """Of the device. What a lost end holds for ever must leave room for all others in flight: where they are
-    preempted for it, the old releases die of that first."""
+    """Number of blocks of the device.
+
+    Blocks of a lost end must leave room for all others in flight: old releases die of preemption first.
+    """
     return 60 if any(case.kind == "completion_lost" for case in cases) else 40
 
 

@@ -1,5 +1,7 @@
-"""What a run is expected to do follows from the known bugs of its release: one too few, and a run is red; one
-too many, and a bug of another kind goes unseen."""
+"""The known bugs of a release decide what a run expects.
+
+With one too few a run is not as expected; with one too many another bug goes undetected.
+"""
 
 from __future__ import annotations
 

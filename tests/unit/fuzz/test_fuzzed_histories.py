@@ -1,5 +1,7 @@
-"""However a run directory is damaged, judging says one clear line or a verdict, never a traceback, and no
-oracle passes without its data."""
+"""A damaged run directory gives one line or a verdict, never a traceback.
+
+No oracle passes without its data.
+"""
 
 from __future__ import annotations
 

@@ -137,7 +137,7 @@ def test_each_known_bug_lists_its_trigger_and_workaround(bug: KnownBug) -> None:
 
 
 def test_page_and_heat_map_in_the_repository_are_those_of_the_data(tmp_path: Path) -> None:
-    """Bring them up to date with: kvchaos matrix --page docs/releases.md --page-only"""
+    """Update them with `kvchaos matrix --page docs/releases.md --page-only`."""
     kept, html = ROOT / "docs" / "releases.md", tmp_path / "heatmap.html"
     copy = tmp_path / "releases.md"
     copy.write_text(kept.read_text())

@@ -87,8 +87,10 @@ def test_every_crowd_has_to_be_effective() -> None:
 
 
 def with_a_crowd(counted: dict[str, float] | None = None) -> Run:
-    """A run in which three clients came in the chaos phase and left, one of them with two tokens in hand.
-    The server counts them so, as far as nothing else is `counted` of them."""
+    """A run in which three clients of a crowd disconnect in the chaos phase, one of them after two tokens.
+
+    The server counts them so, unless `counted` says otherwise.
+    """
 
     def come(run: Run) -> None:
         start_ns = run.now_ns

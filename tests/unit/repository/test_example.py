@@ -109,7 +109,7 @@ def test_an_example_that_is_too_large_is_refused(tmp_path: Path, monkeypatch: py
 
 
 def test_the_picture_of_a_verdict_is_what_the_demo_prints() -> None:
-    """Remake it with: python -m benchmarks.verdict_image docs/verdict.svg"""
+    """Draw it again with `python -m benchmarks.verdict_image docs/verdict.svg`."""
     assert PICTURE.read_text(encoding="utf-8") == verdict_image()
 
 
