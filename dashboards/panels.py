@@ -30,7 +30,7 @@ SHARES = (0.5, 0.95, 0.99)
 
 
 def load() -> Iterator[Panel]:
-    """Of the load, from the clients' metrics, next to the server's own."""
+    """Panels of the load: the clients' metrics beside the server's."""
     yield graph(
         "Requests ended",
         "By the client, each second.",
@@ -87,7 +87,7 @@ def _times(title: str, about: str, by_clients: str, by_server: str) -> Panel:
 
 
 def serving() -> Iterator[Panel]:
-    """Of the server's own metrics of its work."""
+    """Panels of the server's own metrics."""
     yield graph(
         "Queue",
         "Requests that the server runs, and those that wait for their turn.",
@@ -126,7 +126,7 @@ def serving() -> Iterator[Panel]:
 
 
 def offload() -> Iterator[Panel]:
-    """Of the offload tier and of the faults that strike it."""
+    """Panels of the offload tier and of the faults in it."""
     yield graph("Copies from and to the tier", "Bytes a second.", "Bps", _both_directions("bytes"))
     yield graph(
         "Time in copies",
@@ -205,7 +205,7 @@ def counts() -> Iterator[Panel]:
 
 
 def health() -> Iterator[Panel]:
-    """Of those who measure, and of the server's process."""
+    """Panels of the scrapers and of the server's process."""
     yield graph(
         "Lag of the load workers",
         "How late their event loops wake up. Much of it, and the client is the limit, not the server.",

@@ -93,7 +93,7 @@ FOLDER = Path(__file__).parent
 
 
 def dashboards() -> dict[Path, Dashboard]:
-    """By the file that each is written to."""
+    """All dashboards by the path of their JSON."""
     return {FOLDER / "run.json": dashboard()}
 
 

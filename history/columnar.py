@@ -32,7 +32,7 @@ class Numbers(array):  # type: ignore[type-arg]
 
 
 def packed_wholes(values: Sequence[int]) -> Numbers:
-    """In four bytes each where that is enough, else in eight."""
+    """Whole numbers as an array, of four bytes each where that is enough, otherwise of eight."""
     try:
         return Numbers(SMALL, values)
     except OverflowError:
@@ -54,14 +54,14 @@ class Ragged:
     """Numbers in each sequence."""
 
     def sums(self, values: NDArray[Any] | None = None) -> Ints:
-        """For each sequence the sum of its numbers, or of as many others that stand for them."""
+        """The sum of the numbers of each sequence, or of as many others that replace them."""
         until: Ints = np.append(0, np.cumsum(self.values if values is None else values))
         ends = np.cumsum(self.counts)
         sums: Ints = until[ends] - until[ends - self.counts]
         return sums
 
     def falls(self) -> Flags:
-        """For each number whether it is less than the one before it in its sequence."""
+        """Whether each number is less than the one before it in its sequence."""
         less = np.append(False, np.diff(self.values) < 0)[: len(self.values)]
         starts = np.cumsum(self.counts) - self.counts
         less[starts[self.counts > 0]] = False
@@ -69,12 +69,12 @@ class Ragged:
 
 
 def wholes(parts: Sequence[Sequence[int]]) -> Ragged:
-    """Of sequences of whole numbers."""
+    """Build from sequences of whole numbers, int64 [sum of lengths]."""
     return Ragged(joined(parts), _counts(parts))
 
 
 def reals(parts: Sequence[Sequence[float]]) -> Ragged:
-    """Of sequences of any numbers."""
+    """Build from sequences of numbers, float64 [sum of lengths]."""
     if _all_are(parts, REAL):
         return Ragged(np.frombuffer(b"".join(cast(Sequence[Numbers], parts))), _counts(parts))
     return Ragged(np.fromiter(chain.from_iterable(parts), np.float64), _counts(parts))
@@ -138,7 +138,7 @@ class Changes:
             self._sort()
 
     def columns(self) -> dict[int, tuple[Scrapes, Values]]:
-        """By series the scrapes of its changes, in order, and the values. Nothing can be added afterwards."""
+        """The changes by series: scrapes, in order, and values. Nothing can be added afterwards."""
         self._sort()
         joined: dict[tuple[int, ...], Column] = {}
         columns = {series: _joined_pieces(pieces, joined) for series, pieces in self._pieces.items()}

@@ -52,7 +52,7 @@ class ServerStart(EventData, frozen=True):
 
 
 class ServerReady(EventData, frozen=True):
-    """It serves."""
+    """The server answers requests."""
 
     kind: ClassVar[str] = "server_ready"
     seconds: float
@@ -141,7 +141,7 @@ class FaultsHealed(EventData, frozen=True):
 
 
 class PrefixCacheReset(EventData, frozen=True):
-    """After a contract-violating fault the server was requested to drop its prefix cache."""
+    """The server was requested to drop its prefix cache, after a contract-violating fault."""
 
     kind: ClassVar[str] = "prefix_cache_reset"
     ok: bool | None
@@ -310,7 +310,7 @@ def typed(line: Event) -> Timed[EventData]:
 
 
 def of_type(events: Iterable[Timed[EventData]], kind: type[D]) -> list[Timed[D]]:
-    """Those of one kind, in their order."""
+    """The events of one kind, in their order."""
     return [Timed(each.t_ns, each.mono_ns, each.data) for each in events if isinstance(each.data, kind)]
 
 

@@ -94,11 +94,11 @@ class FiredFault(ABC):
         """The requests that were on their way at a moment."""
 
     def tokens_of(self, record: RequestRecord) -> Iterator[int]:
-        """When tokens came to a request, wall clock ns."""
+        """Times at which tokens of a request arrived, wall clock ns."""
         return (record.start_ns + us * NS_PER_US for us in record.chunk_us)
 
     def end_of(self, record: RequestRecord) -> int:
-        """When a request ended, wall clock ns."""
+        """Time at which a request ended, wall clock ns."""
         return record.start_ns + record.end_us * NS_PER_US
 
     def token_after(self, record: RequestRecord, t_ns: int) -> bool:
@@ -116,7 +116,7 @@ class FiredFault(ABC):
         return missed or leaked or undrained or bool(history.events_of(ServerStalled))
 
     def tokens_ns(self) -> Iterator[int]:
-        """When tokens came to clients in these phases; in no order."""
+        """Times at which tokens arrived at clients in these phases, in no order."""
         names = self.phase_names
         for record in self.history.requests:
             if record.phase in names:
@@ -161,7 +161,7 @@ class FiredFault(ABC):
 
     @abstractmethod
     def window(self, line: FaultRecord) -> FaultWindow:
-        """When a strike from outside was in force, and for whom."""
+        """The time in which an injection from outside was in force, and its requests."""
 
     @abstractmethod
     def reverted(self, line: FaultRecord) -> Evidence | None:
@@ -173,4 +173,4 @@ class FiredFault(ABC):
 
     @abstractmethod
     def outages(self) -> Sequence[Outage]:
-        """Of all faults that a server was to end of."""
+        """The times without a server that faults caused on purpose."""

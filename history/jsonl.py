@@ -41,7 +41,7 @@ def read_lines(path: Path, kind: type[Line], revise: Callable[[Line], Line] | No
 def decoded_lines(
     path: Path, decoder: msgspec.json.Decoder[Line], revise: Callable[[Line], Line] | None = None
 ) -> Iterator[Line]:
-    """As `read_lines`, by a decoder."""
+    """The lines of a file like `read_lines`, decoded by a decoder."""
     if not path.exists():
         return
     try:

@@ -29,7 +29,7 @@ US_PER_MS = 1e3
 
 
 def schedule_lag_ms(record: RequestRecord) -> float:
-    """From the scheduled time to the send time: the client's own delay, or its wait for a free slot."""
+    """Time from the scheduled time to the send time: the client's own delay, or its wait for a free slot."""
     return (record.start_ns - record.scheduled_ns) / NS_PER_MS
 
 
@@ -93,7 +93,7 @@ class Latencies:
         return self.schedule_lag + self.e2el_from_send
 
     def of(self, chosen: NDArray[np.bool_]) -> Latencies:
-        """Of the chosen requests alone."""
+        """The latencies of the chosen requests alone."""
         return Latencies(self.schedule_lag[chosen], self.ttft_from_send[chosen], self.e2el_from_send[chosen])
 
 
@@ -105,7 +105,7 @@ def latencies(records: Sequence[RequestRecord]) -> Latencies:
 
 
 def schedule_lags_ms(records: Sequence[RequestRecord]) -> NDArray[np.float64]:
-    """Of many requests."""
+    """Schedule lags of many requests, ms."""
     start_ns = np.fromiter(map(attrgetter("start_ns"), records), np.int64, len(records))
     scheduled_ns = np.fromiter(map(attrgetter("scheduled_ns"), records), np.int64, len(records))
     lags_ms: NDArray[np.float64] = (start_ns - scheduled_ns) / NS_PER_MS
@@ -133,7 +133,7 @@ class Gaps:
         return np.cumsum(self.counts) - self.counts
 
     def longest(self) -> tuple[Ints, Ints]:
-        """Of each request the longest gap, and when that ended; of several the first."""
+        """The longest gap of each request and when it ended; the first one of several."""
         owner = np.repeat(np.arange(len(self.counts)), self.counts)
         longest = np.maximum.reduceat(self.us, self.starts())
         indexes = np.flatnonzero(self.us == longest[owner])
@@ -175,7 +175,7 @@ def waits_ms(lags_us: Iterable[int]) -> NDArray[np.float64]:
 
 
 def percentile(ordered: Sequence[float] | NDArray[Any], percent: int) -> float | None:
-    """By nearest rank: a value that was really measured; None of nothing. The values are in order."""
+    """The percentile by nearest rank: a measured value; None of nothing. The values are in order."""
     return ordered[_rank(len(ordered), percent)] if len(ordered) else None
 
 

@@ -42,7 +42,7 @@ class Series:
         return self.at[there], self.values[there]
 
     def at_each(self, scrapes: int) -> tuple[Values, Flags]:
-        """Of so many scrapes the value at each, and whether there is one; where there is none, NaN."""
+        """The value at each of so many scrapes, and whether there is one; NaN where there is none."""
         latest = np.zeros(scrapes, np.intp)
         latest[self.at] = np.arange(1, len(self.at) + 1)
         np.maximum.accumulate(latest, out=latest)
@@ -152,7 +152,7 @@ class MetricLog:
             self._by_metric[metric].append(series)
 
     def last_ns(self) -> int:
-        """When the last scrape began, a failed one too; 0 when there was none."""
+        """Begin of the last scrape, a failed one too; 0 without one."""
         return self._last_ns
 
     def __len__(self) -> int:

@@ -48,7 +48,7 @@ class Gamma(Strict):
 
 
 class Ramp(Strict):
-    """From one rate to another in a straight line, then on at the second."""
+    """Requests at a rate that changes linearly, then stays constant."""
 
     kind: Literal["ramp"]
     from_rate: float = Field(ge=0, le=1_000_000, allow_inf_nan=False)
@@ -67,7 +67,7 @@ class Steps(Strict):
 
 
 class Bursts(Strict):
-    """So many at the same moment, again and again."""
+    """Requests in bursts of `size`, repeatedly."""
 
     kind: Literal["bursts"]
     size: int = Field(ge=1, le=1_000_000)
@@ -75,7 +75,7 @@ class Bursts(Strict):
 
 
 class Recorded(Strict):
-    """When the entries of a trace came; for workloads of kind trace."""
+    """Requests at the times of a trace's entries; for workloads of kind trace."""
 
     kind: Literal["trace"]
 

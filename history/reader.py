@@ -76,7 +76,7 @@ class History:
         return [typed(event) for event in self.events]
 
     def events_of(self, kind: type[D]) -> list[Timed[D]]:
-        """Those of one kind, in order."""
+        """The events of one kind, in order."""
         return of_type(self.timed, kind)
 
     def phases(self) -> list[PhaseWindow]:

@@ -157,7 +157,7 @@ class FaultRecord(Record, frozen=True, kw_only=True):
 
     @property
     def loaded(self) -> Loaded | None:
-        """Of the chaos module in a process."""
+        """What the chaos module loaded in a process; None for any other event."""
         return msgspec.convert(self.evidence, Loaded) if self.event == "loaded" else None
 
     @property

@@ -25,7 +25,7 @@ Invocation = Annotated[int, Field(ge=0, lt=2**63)]
 
 
 class Trigger(Strict):
-    """When a fault strikes: by the count of arrivals at its site, or by block; exactly one way."""
+    """When a fault strikes: by the count of invocations at its site, or by block; exactly one of them."""
 
     probability: float | None = Field(default=None, gt=0.0, le=1.0)
     """Share of arrivals, chosen by hash."""
@@ -53,7 +53,7 @@ class Trigger(Strict):
         return self
 
     def as_armed(self) -> schedule.Trigger:
-        """As it stands in the schedule of a server."""
+        """The trigger as the schedule of a server has it."""
         return schedule.Trigger(**self.model_dump())
 
 

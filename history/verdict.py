@@ -90,12 +90,12 @@ def request(request_id: str) -> Subject:
 
 
 def metric(key: str) -> Subject:
-    """Of a metric, or of one series of it."""
+    """A metric, or one series of it, as the subject of a finding."""
     return Subject("metric", key)
 
 
 def log_line(number: int) -> Subject:
-    """Of server.log, from 1."""
+    """A line of server.log as the subject of a finding, counted from 1."""
     return Subject("log line", str(number))
 
 
@@ -120,7 +120,7 @@ def process(role: str, pid: int) -> Subject:
 
 
 def finite(figures: Mapping[str, int | float]) -> Figures:
-    """Those that JSON has a number for."""
+    """The figures that JSON has a number for."""
     return {name: value for name, value in figures.items() if math.isfinite(value)}
 
 

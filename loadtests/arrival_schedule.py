@@ -36,7 +36,7 @@ Due = Callable[[int], int]
 
 
 def due_times(arrivals: Arrivals, workload: Workload, numbers: range, seed: int, phase: str) -> Due | None:
-    """When each of the workload's conversations `numbers` is due; None: in a closed loop.
+    """Times at which the workload's conversations `numbers` are due; None: in a closed loop.
 
     The same in every process: all workers of a phase share one schedule. Raises ValueError when recorded
     times are requested and the workload has none.

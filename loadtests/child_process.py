@@ -90,7 +90,7 @@ class ProcessStarter(Protocol):
         ...
 
     def ended(self, pid: int) -> None:
-        """It has ended and was collected."""
+        """Report that a process has ended and was collected."""
         ...
 
 

@@ -62,7 +62,7 @@ def workload_from(options: Namespace) -> Workload:
 
 
 def discard(record: RequestRecord) -> None:
-    """By hand, Locust's tables are all that is kept."""
+    """Drop a record: load by hand leaves only Locust's tables."""
 
 
 def add_options(parser: LocustArgumentParser) -> None:

@@ -71,6 +71,6 @@ def all_rules() -> tuple[Rule, ...]:
 
 
 def judges_of(plan: RunPlan) -> tuple[Oracle, ...]:
-    """Those that have something to judge on the plan's stack; with Prometheus only where the plan has one."""
+    """The oracles that apply to the plan's stack; `metrics-crosscheck` only with Prometheus."""
     unseen = (*UNSEEN.get(plan.stack, ()), *(() if plan.prometheus else (PROMETHEUS,)))
     return tuple(oracle for oracle in ORACLES if oracle.reads[0] not in unseen)

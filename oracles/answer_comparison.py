@@ -19,7 +19,7 @@ from history.verdict import Figures
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """Where an answer is not what it must be."""
+    """The first difference of an answer to what it must be."""
 
     text: str
     figures: Figures
@@ -196,7 +196,7 @@ BROKEN_OFF = "abort"
 
 @dataclass(frozen=True, slots=True)
 class Partners:
-    """Of the whole answers of a phase that is not golden."""
+    """The complete answers of a phase that is not golden, by prompt."""
 
     phase: str
     is_promised: bool

@@ -131,7 +131,7 @@ NEVER = float("inf")
 
 @dataclass(slots=True)
 class Strikes:
-    """When requests, and first blocks of prompts, were struck for the first time, ns.
+    """First times, ns, at which requests, and first blocks of prompts, were struck.
 
     A cached block stands for all tokens up to its end, so prompts that share any block share their first one.
     """
@@ -163,7 +163,7 @@ def struck_lines(history: History) -> list[FaultRecord]:
 
 
 def strikes_of(history: History) -> Strikes:
-    """From all strikes that changed something. One from outside touches no block."""
+    """All injections that changed something. Those from outside touch no block."""
     fired = struck_lines(history)
     meant = by_name(fired, history.requests)
     found = Strikes()

@@ -127,7 +127,7 @@ def is_real(record: FaultRecord) -> bool:
 
 
 def direction_of(record: FaultRecord) -> Direction | None:
-    """Of the copy that a firing is about; None where it is about none."""
+    """Direction of the copy that a firing is about; None where it is about none."""
     match record.firing:
         case CopyFired(direction=direction) | ContentDamaged(direction=direction):
             return direction
@@ -142,7 +142,7 @@ def delay_ns(record: FaultRecord) -> int:
 
 
 def armings_of(history: History) -> list[Arming]:
-    """In order of time, by the conductor's own word."""
+    """The stretches in which faults were armed, in order of time, by the conductor's events."""
     armings: list[Arming] = []
     for event in history.timed:
         match event.data:

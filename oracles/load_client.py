@@ -55,7 +55,7 @@ def judge(history: History) -> OracleResult:
 
 @per_history
 def limited(history: History) -> Gap | None:
-    """Where and how the client was beyond its bounds first; None when it was not."""
+    """Time and bound at which the client first exceeded its bounds; None when it did not."""
     lines = _lines_by_phase(history)
     for window in history.phases():
         name = window.spec.name

@@ -23,7 +23,7 @@ IN_A_ROW = 5
 
 @dataclass(frozen=True, slots=True)
 class Speed:
-    """Of the good answers of a phase."""
+    """Speed of a phase, by its good answers."""
 
     window: PhaseWindow
     stage: Stage

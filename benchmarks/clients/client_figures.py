@@ -99,7 +99,7 @@ def client_figures(client: str, load: str, records: ClientRunRecords, warm_s: fl
 
 
 def window(sent: Iterable[SentRecord], warm_s: float) -> tuple[float, float]:
-    """From so long after the first request to the last one: before and behind that the load is not full."""
+    """Interval of full load: from some time after the first request to the last one."""
     received = sorted(record.received_ns for record in sent)
     if not received:
         raise ClientRunFailed("no request came")

@@ -77,7 +77,7 @@ def _spread(own: Sequence[ClientFigures], value: Callable[[ClientFigures], float
 
 
 def speed_ratios(rounds: Sequence[Round], load: str) -> Iterator[SpeedRatio]:
-    """For each of our clients that was measured together with those it is compared with."""
+    """Ratios of each of our clients that was measured together with the tools of others."""
     for client in OURS:
         ratios = tuple(ratio for one in rounds if (ratio := _ratio(one, load, client)) is not None)
         if ratios:

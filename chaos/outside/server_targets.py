@@ -186,11 +186,11 @@ class ContainerServer(HasProcesses, Protocol):
         ...
 
     def exit_code(self) -> int | None:
-        """Of this incarnation, negative for a signal; None while it runs."""
+        """Exit code of this incarnation, negative for a signal; None while it runs."""
         ...
 
     def processes(self) -> Sequence[ServerProcess]:
-        """Those of the container, by their ids on this machine; empty when they cannot be seen."""
+        """The container's processes by their ids on this machine; empty when they are not visible."""
         ...
 
     def signal_one(self, pid: int, which: signal.Signals) -> None:

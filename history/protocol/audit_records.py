@@ -56,7 +56,7 @@ EARLIER_RULES = {
 
 
 class Violation(Evidence, frozen=True):
-    """Where a rule was broken."""
+    """The block, chunk or job with which a rule was broken."""
 
     key: str | None = None
     """Of the block, hexadecimal."""
@@ -76,7 +76,7 @@ class Violation(Evidence, frozen=True):
 
 
 class AccountBalance(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Of things that begin and must each end once."""
+    """One account: transfers that began and must each end once."""
 
     begun: Count
     open: int
@@ -91,7 +91,7 @@ class AccountBalance(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
 
 
 class Balance(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Of all accounts of a process. A line holds `begun` of `stores` as `stores_begun`, and so on."""
+    """All accounts of a process. A line has `begun` of `stores` as `stores_begun`, and so on."""
 
     audited: Count
     """Blocks whose content was compared."""
@@ -105,7 +105,7 @@ _OF_ALL = frozenset(Balance.__struct_fields__) - {"accounts"}
 
 
 def stored_balance(balance: Balance) -> dict[str, Any]:
-    """As the line of a ledger holds it."""
+    """The balance as a line of the transfer audit has it."""
     found: dict[str, Any] = {"audited": balance.audited, "violations": balance.violations}
     if balance.resident is not None:
         found["resident"] = balance.resident

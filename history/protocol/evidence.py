@@ -79,20 +79,20 @@ class Firing(Evidence, frozen=True):
 
 
 class CopyFired(Firing, frozen=True, kw_only=True):
-    """Of the faults in copies and in how their ends are reported."""
+    """A copy, or the report of its end, was struck. Of the faults in copies."""
 
     job: int | None = None
     direction: Direction
 
 
 class CopyDelayed(CopyFired, frozen=True, kw_only=True):
-    """Of `copy_delay` and `completion_late`."""
+    """A copy or the report of its end was delayed. Of `copy_delay` and `completion_late`."""
 
     ms: float
 
 
 class LoadBlocksFailed(Firing, frozen=True):
-    """Of `load_failure`."""
+    """Blocks of a load are reported as failed. Of `load_failure`."""
 
     blocks: list[int]
     """Device blocks that are reported as failed."""
@@ -118,7 +118,7 @@ class CompletionsReordered(Firing, frozen=True):
 
 
 class ContentDamaged(Firing, frozen=True, kw_only=True):
-    """Of all faults that change blocks."""
+    """Bytes of blocks were changed. Of all faults that damage blocks."""
 
     direction: Direction | None = None
     bytes_changed: Count
@@ -146,7 +146,7 @@ FIRINGS: dict[str, type[Firing]] = {}
 
 
 def as_stored(evidence: Evidence) -> dict[str, Any]:
-    """As the line of the journal holds it."""
+    """The evidence as a line of the journal has it."""
     found: dict[str, Any] = msgspec.to_builtins(evidence)
     return found
 

@@ -148,7 +148,7 @@ class PrometheusKilled(OutsideFiring, frozen=True):
 
 
 class Continued(Evidence, frozen=True):
-    """Of `pause`: processes run, or the container has this status."""
+    """The paused processes run again, or the container has this status. Of `pause`."""
 
     signal: str | None = None
     processes: Count | None = None
@@ -156,7 +156,7 @@ class Continued(Evidence, frozen=True):
 
 
 class Serves(Evidence, frozen=True):
-    """Of the faults that end an incarnation: another one serves, or `memory_squeeze` ended nothing."""
+    """Another incarnation serves, or `memory_squeeze` ended nothing. Of faults that end an incarnation."""
 
     pid: int | None = None
     ready_s: float | None = None
@@ -175,13 +175,13 @@ class CpuReturned(Evidence, frozen=True):
 
 
 class RequestsSent(Evidence, frozen=True):
-    """So many malformed or oversized requests were sent."""
+    """Number of malformed or oversized requests that were sent."""
 
     requests: Count
 
 
 class ClientsLeft(Evidence, frozen=True):
-    """So many clients of a crowd have disconnected."""
+    """Number of clients of a crowd that have disconnected."""
 
     clients: Count
 

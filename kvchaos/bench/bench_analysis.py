@@ -65,7 +65,7 @@ class CurvePoint:
 
 
 def points(bench: Bench) -> list[CurvePoint]:
-    """By side, then in the order of the phases. Runs of other rates have phases of the same names."""
+    """Points of the measurement by side, then in the order of the phases."""
     found: dict[tuple[str, str, float | None], list[PhaseFigures]] = {}
     for run in sorted(bench.counted, key=lambda run: bench.sides.index(run.side)):
         for phase in run.phases:
@@ -124,7 +124,7 @@ class Ratio:
 
 
 def pairs(bench: Bench) -> dict[str, list[FigurePair]]:
-    """By rate or phase, of each seed for which both sides count, in the order of the runs."""
+    """Pairs by rate or phase, for each seed for which both sides count, in the order of the runs."""
     first, second = bench.sides
     found: dict[str, list[FigurePair]] = {}
     of_side = {

@@ -39,7 +39,7 @@ class PhaseFigures(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
 
 
 def phase_figures(speed: Speed, records: Sequence[RequestRecord], slo: Slo | None) -> PhaseFigures:
-    """Of a phase with at least one good answer. `records`: all of the phase."""
+    """Figures of a phase with at least one good answer. `records`: all of the phase."""
     seconds = serving_s(speed.ok)
     good = slo.count(records) if slo is not None else None
     return PhaseFigures(
@@ -56,7 +56,7 @@ def phase_figures(speed: Speed, records: Sequence[RequestRecord], slo: Slo | Non
 
 
 def serving_s(ok: Sequence[RequestRecord]) -> float:
-    """From the first start to the last end, as for tokens a second."""
+    """Seconds from the first start to the last end, as for tokens a second."""
     return (max(map(end_ns, ok)) - min(record.start_ns for record in ok)) / NS_PER_S
 
 
@@ -133,7 +133,7 @@ class MeasuredPhase(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
 
     @property
     def name(self) -> str:
-        """As tables call it."""
+        """Name of the phase in tables."""
         return self.phase if self.rate is None else f"{self.rate:g} arrivals/s"
 
 
@@ -196,7 +196,7 @@ class BenchRunV2(BenchRun, frozen=True, kw_only=True):
 
 
 class BenchV2(Bench, frozen=True, kw_only=True, tag=2):
-    """As version 2 stored it."""
+    """A measurement as version 2 stored it."""
 
     runs: Sequence[BenchRunV2] = ()
 

@@ -203,7 +203,7 @@ MIN_GOOD_ANSWERS = 5
 
 
 def slice_pairs(first: Path, second: Path) -> dict[str, list[FigurePair]]:
-    """By phase. Raises UsageError for runs that do not count, or have no phase of the same load."""
+    """Pairs of slices by phase. Raises UsageError for runs that do not count, or without an equal phase."""
     one, other = _read(first), _read(second)
     found: dict[str, list[FigurePair]] = {}
     for speed in speeds(one):

@@ -72,7 +72,7 @@ def bench_scenario(scenario: Scenario, wanted: str | None, client_ms: float = CL
 
 
 def without_diagnostics(server: ServerSettings) -> ServerSettings:
-    """Without what only helps to find bugs: the chaos module, unless it does the loads, and its audit."""
+    """The scenario without the chaos module, unless it does the loads, and without audit mode."""
     return server.model_copy(update={"chaos": server.offload and server.sync_loads, "audit": False})
 
 

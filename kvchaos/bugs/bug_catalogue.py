@@ -53,7 +53,7 @@ class Tested(Strict):
 
 
 class Shows(Strict):
-    """By which findings the bug shows in a scenario."""
+    """The findings by which a bug shows in a scenario."""
 
     scenario: Name
     releases: str | None = None
@@ -160,7 +160,7 @@ FOLDER = "known_bugs"
 
 @cache
 def known_bugs() -> tuple[KnownBug, ...]:
-    """Those that come with the software, by id. Raises UsageError."""
+    """The known bugs that come with kvchaos, by id. Raises UsageError."""
     return load_bugs(beside_packages(FOLDER))
 
 

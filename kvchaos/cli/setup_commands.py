@@ -106,7 +106,7 @@ tools_app = typer.Typer(no_args_is_help=True, help="Obtain Prometheus and Chromi
 
 @tools_app.callback()
 def tools_group() -> None:
-    """Without it the only command would be the group itself."""
+    """Keeps `tools` a group, although it has one command."""
 
 
 @tools_app.command("install")

@@ -140,7 +140,7 @@ class FinalChecks:
         self._drained = self._proved = False
 
     def drain(self) -> None:
-        """After the last phase: does the server answer, is it idle, does it still hold blocks?"""
+        """Check after the last phase: the server answers, is idle, and has no block in use."""
         setup, parts = self._setup, self._parts
         setup.display.step("draining")
         begin = time.monotonic()

@@ -128,7 +128,7 @@ class FaultController:
         """Phases whose faults have no confirmed end."""
 
     def check_stack(self) -> None:
-        """Before anything starts: refuse faults that this stack does not support."""
+        """Refuse faults that this stack does not support, before anything starts."""
         if self._outside is None:
             return
         obstacles = self._outside.unsupported_reasons(outside_of(self._plan.scenario.faults))
@@ -136,7 +136,7 @@ class FaultController:
             raise RunAborted(f"faults of this scenario cannot be had on this stack: {'; '.join(obstacles)}")
 
     def check_server(self) -> None:
-        """Before any load: refuse faults that this server can never reach."""
+        """Refuse faults that this server can never reach, before any load."""
         faults = inside_of(self._plan.scenario.faults)
         if self._control is None or not (unsupported := self._control.unsupported_faults(faults)):
             return

@@ -70,7 +70,7 @@ class ServerLifecycle:
             self._events.write(ServerExit(code=code, pid=self._pid))
 
     def restart(self) -> None:
-        """After an end that was on purpose: start the next incarnation, without waiting until it serves."""
+        """Start the next incarnation after a planned end, without waiting until it serves."""
         self.record_exit()
         self.start()
 

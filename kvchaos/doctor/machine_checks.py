@@ -100,7 +100,7 @@ def check_memory_lock(soft: int) -> Check:
 
 
 def quotas() -> list[Quota]:
-    """Those that hold for this process: the account's, from which root is exempt, and those of its cgroup."""
+    """Quotas of this process: the account's, from which root is exempt, and those of its cgroup."""
     found = []
     soft = resource.getrlimit(resource.RLIMIT_NPROC)[0]
     if soft != resource.RLIM_INFINITY and os.getuid() != 0:

@@ -40,7 +40,7 @@ class OracleExpectation:
 
 
 def expected_oracles(expectation: Expectation) -> list[str]:
-    """Those that must find a violation, in order."""
+    """The oracles that must find a violation, in order."""
     return list(dict.fromkeys(oracle_of(name) for name in expectation.fail))
 
 

@@ -77,7 +77,7 @@ class Results(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
         return next((cell for cell in self.cells if cell.scenario == scenario), None)
 
     def having(self, cell: Cell) -> Results:
-        """With this cell, which replaces an older one."""
+        """The results with this cell, which replaces an older one."""
         others = [other for other in self.cells if other.scenario != cell.scenario]
         return replace(self, cells=sorted([*others, cell], key=lambda each: each.scenario))
 

@@ -70,7 +70,7 @@ class Code:
 
 @cache
 def installed_code() -> Code:
-    """Of the packages that run now. Raises FileNotFoundError when a part is missing."""
+    """Digests of the packages that run now. Raises FileNotFoundError when a part is missing."""
     root = beside_packages(".")
     return Code(code_digest(root, MAKING, WITHOUT), code_digest(root, JUDGING))
 
@@ -92,7 +92,7 @@ def code_digest(root: Path, parts: Sequence[str], without: Sequence[str] = ()) -
 
 
 def digests_of(scenario: Scenario, release: str, seed: int, bugs: Sequence[KnownBug], code: Code) -> Digests:
-    """Of a cell as it would be made and judged now."""
+    """Digests of a cell if it were made and judged now."""
     content = _portable(scenario)
     run = {key: part for key, part in content.items() if key not in JUDGED_KEYS}
     version = Version(release)

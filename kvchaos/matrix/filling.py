@@ -174,7 +174,7 @@ class ReleaseRow:
             self._print_line(f"{self._release}: environment removed")
 
     def outcome(self, scenario: Scenario) -> Outcome | None:
-        """Of an up-to-date cell; None: it is out of date, or it could not be run."""
+        """Outcome of an up-to-date cell; None: it is out of date, or it could not be run."""
         cell, now = self.results.find(scenario.name), self._digests(scenario)
         current = cell is not None and (cell.made, cell.judged) == (now.made, now.judged)
         return cell.outcome if cell is not None and current else None

@@ -31,10 +31,10 @@ OnRow = Callable[[CampaignRow], None]
 
 
 class Machine(Protocol):
-    """Where the matrix is filled."""
+    """A machine that runs and judges cells of the matrix."""
 
     def reserved(self, release: str) -> AbstractContextManager[None]:
-        """Only one matrix at a time works on a release here."""
+        """Hold a lock, so that one matrix at a time works on a release here."""
 
     def server(self, release: str) -> ServerEnv:
         """The environment of a release, installed if it is missing. Raises UsageError."""
@@ -43,7 +43,7 @@ class Machine(Protocol):
         """Remove the environment if a matrix installed it; whether it was removed."""
 
     def keep(self, release: str) -> None:
-        """From now on the environment counts as installed by the user."""
+        """Treat the environment as installed by the user from now on."""
 
     def run(self, server: ServerEnv, scenarios: Sequence[Scenario], seed: int, on_row: OnRow) -> None:
         """Run scenarios by one campaign.

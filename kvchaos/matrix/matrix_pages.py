@@ -255,7 +255,7 @@ def _resource(name: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """Where the results are, and what is made of them."""
+    """Paths of the results, the page and the heat map."""
 
     results: Path
     document: Path | None
@@ -264,7 +264,7 @@ class Published:
 
 
 def local_scenarios() -> list[Scenario]:
-    """Those of the matrix, by file."""
+    """The scenarios of the matrix, by file."""
     loaded = [load_scenario(path) for path in scenario_files()]
     return [scenario for scenario in loaded if "local" in scenario.stacks]
 

@@ -29,7 +29,7 @@ class MasterAddress:
 
 
 def master_address(text: str) -> MasterAddress:
-    """From HOST:PORT, HOST or PORT; what is missing is 127.0.0.1 or 5557. Raises UsageError."""
+    """Parse HOST:PORT, HOST or PORT; the default is 127.0.0.1:5557. Raises UsageError."""
     host, _, port = text.rpartition(":") if ":" in text or text.isdecimal() else (text, "", "")
     number = int(port) if port.isdecimal() else DEFAULT_PORT
     if (port and not port.isdecimal()) or not 1 <= number <= 65535:

@@ -88,7 +88,7 @@ stores, counts in both."""
 
 
 def coverage(history: History) -> Grid:
-    """Of every kind in the plan, also of those that never struck; strikes without effect do not count."""
+    """Effective injections by kind of fault in the plan, kinds that never fired included."""
     grid: dict[str, Counter[str]] = defaultdict(Counter)
     for fault in history.plan.scenario.faults:
         grid[fault.kind].update(())

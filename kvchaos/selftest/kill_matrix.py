@@ -236,7 +236,7 @@ def _oracles() -> Iterator[Sequence[str]]:
 
 
 def mutants_by_oracle() -> dict[str, list[Mutant]]:
-    """Those that each oracle must find."""
+    """The mutants that each oracle must find."""
     found: dict[str, list[Mutant]] = defaultdict(list)
     for session in sessions():
         for mutant in session.mutants:
@@ -246,7 +246,7 @@ def mutants_by_oracle() -> dict[str, list[Mutant]]:
 
 
 def kills_by_rule() -> dict[str, list[str]]:
-    """By the id of each rule what breaks it: mutants of live traffic, alterations of a history."""
+    """The mutants and alterations that break each rule, by its id."""
     found: dict[str, list[str]] = {rule.id: [] for rule in all_rules()}
     for session in sessions():
         for mutant in session.mutants:

@@ -55,7 +55,7 @@ def _resolve_one(name: str, prefix: Path, cache: Path, runner: Runner) -> Path:
 
 
 def find_tcmalloc(cache: Path) -> Path | None:
-    """Where tcmalloc is, on the system or in the cache; None when it is nowhere."""
+    """Path of tcmalloc, on the system or in the cache; None when it is missing."""
     listed = parse_ldconfig(_ldconfig())
     folders = [*map(Path, LIB_FOLDERS), lib_folder(cache)]
     candidates = [*(listed[name] for name in TCMALLOC if name in listed)]

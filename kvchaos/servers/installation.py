@@ -31,10 +31,10 @@ class SilentProgress:
     """Shows nothing."""
 
     def step(self, text: str) -> None:
-        """Not shown."""
+        """Show nothing."""
 
     def detail(self, text: str) -> None:
-        """Not shown."""
+        """Show nothing."""
 
 
 class PlainProgress:

@@ -45,7 +45,7 @@ class ServerRelease:
     entry_module: str = ENTRY_MODULE
 
     def logprob_tolerance(self, *, avx512: bool) -> float:
-        """By how much the logprobs of equal answers may differ on a processor with or without AVX-512."""
+        """Allowed difference of equal answers' logprobs, for a processor with or without AVX-512."""
         exact = self.exact == "always" or (self.exact == "with AVX-512" and avx512)
         return 0.0 if exact else INEXACT_BY
 

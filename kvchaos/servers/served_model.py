@@ -52,7 +52,7 @@ def hub_model(environ: Mapping[str, str] = os.environ) -> ServedModel:
 
 
 def hub_folder(environ: Mapping[str, str] = os.environ) -> Path:
-    """Where models from the hub are kept: $HF_HOME, else ~/.cache/huggingface; maybe not there yet."""
+    """Folder of models from the hub: $HF_HOME, otherwise ~/.cache/huggingface; it may not exist yet."""
     return Path(environ.get("HF_HOME") or "~/.cache/huggingface").expanduser().absolute()
 
 

@@ -60,7 +60,7 @@ class ServerEnv(Strict):
 
 
 def logprob_tolerance(server: ServerEnv, cpuinfo: Path = CPUINFO) -> float:
-    """By how much the logprobs of equal answers may differ on this machine; 0 for a build of others."""
+    """Allowed difference of equal answers' logprobs on this machine; 0 for a registered build."""
     ours = server.kind != "added" and server.platform == "cpu"
     known = TABLE.get(server.name) if ours else None
     return known.logprob_tolerance(avx512="avx512f" in cpuinfo.read_text().split()) if known else 0.0

@@ -126,7 +126,7 @@ class AttachStack:
         self._server = server
 
     def start(self) -> None:
-        """It runs already: `inspect_server` would have failed otherwise."""
+        """Do nothing: `inspect_server` has found a running server."""
 
     def wait_ready(self, deadline_s: float) -> None:
         """Raises ServerStartFailed."""
@@ -142,7 +142,7 @@ class AttachStack:
         return ServerStart(url=self._server.base_url)
 
     def alive(self) -> bool:
-        """By /health; nothing else of it can be observed."""
+        """Whether /health answers; nothing else of the process can be observed."""
         return is_healthy(self._server.base_url, TIMEOUT_S)
 
     def exit_code(self) -> int | None:
@@ -167,7 +167,7 @@ class AttachStack:
         """Nothing of it is written down."""
 
     def stop(self, grace_s: float = GRACE_S) -> None:
-        """It stays."""
+        """Do nothing: the server is not ours."""
 
 
 def _read(kind: type[T], url: str, body: bytes) -> T:

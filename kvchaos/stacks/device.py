@@ -26,7 +26,7 @@ MIB = 2**20
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """Where a server computes."""
+    """The kind of processor that a server computes on."""
 
     block_multiple: int
     """Attention takes blocks of a multiple of so many tokens."""

@@ -188,7 +188,7 @@ class LocalStack:
         )
 
     def processes(self) -> tuple[Process, ...]:
-        """Those of the server that run now, stopped ones among them; none when they are not proved ours."""
+        """Running processes of the server, stopped ones too; none when they are not proved ours."""
         return self._processes(None)
 
     def _processes(self, among: Sequence[Process] | None) -> tuple[Process, ...]:

@@ -36,7 +36,7 @@ DRAFT_SUFFIX = ".draft"
 
 
 class MachineId(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Where process ids have a meaning: a cache folder may be shared by machines and containers."""
+    """Identity of the machine or container in which process ids are valid; a cache folder may be shared."""
 
     host: str
     boot: str
@@ -101,7 +101,7 @@ def with_shm(state: RunState, pids: Iterable[int]) -> RunState:
 
 
 def write_state(path: Path, state: RunState) -> None:
-    """With one atomic rename. Raises OSError."""
+    """Write the registry with one atomic rename. Raises OSError."""
     draft = path.with_suffix(DRAFT_SUFFIX)
     draft.write_bytes(msgspec.json.encode(state) + b"\n")
     draft.replace(path)

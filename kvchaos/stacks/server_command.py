@@ -81,7 +81,7 @@ class Launch:
 
 @dataclass(frozen=True, slots=True)
 class Listening:
-    """Where the server listens, as it sees the machine itself."""
+    """Address at which the server listens, and how it sees the machine."""
 
     port: int
     host: str = HOST

@@ -35,7 +35,7 @@ class ServerFiles(Protocol):
 
 
 class OwnFiles:
-    """Of a server that serves one run: it writes into the run directory itself."""
+    """Files of a server that serves one run: it writes into the run directory itself."""
 
     def __init__(self, run_dir: Path) -> None:
         self.control = run_dir / layout.CONTROL
@@ -50,7 +50,7 @@ class OwnFiles:
 
 
 class CollectedFiles:
-    """Of a server that serves several runs, one after the other: it writes into a folder of its own.
+    """Files of a server that serves several runs: it writes into a folder of its own.
 
     What it writes between two runs belongs to the later one. A journal of a run starts with the line that
     says what the module can do, a ledger with its last balance from before the run.
@@ -64,7 +64,7 @@ class CollectedFiles:
         """Bytes of each file that are in some run directory."""
 
     def begin(self, run_dir: Path) -> None:
-        """From now on, collect into this directory."""
+        """Collect into this directory from now on."""
         self._run_dir = run_dir
         (run_dir / layout.CONTROL).mkdir(mode=0o755, exist_ok=True)
         self._target(self.log).touch()
@@ -82,7 +82,7 @@ class CollectedFiles:
         return line_count(self._target(self.log))
 
     def journal_bytes(self) -> int:
-        """Of the longest journal or ledger; the module closes one that grows too long."""
+        """Size of the longest journal or audit file; the module closes one that grows too long."""
         return max((path.stat().st_size for path in self._journals()), default=0)
 
     def _journals(self) -> Iterator[Path]:

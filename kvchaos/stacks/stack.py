@@ -60,7 +60,7 @@ class Stack(Protocol):
         ...
 
     def exit_code(self) -> int | None:
-        """Of this incarnation, negative for a signal; None while it runs and before the first."""
+        """Exit code of this incarnation, negative for a signal; None while it runs and before the first."""
         ...
 
     def observe(self) -> None:

@@ -75,7 +75,7 @@ class RunProgress:
     phases: list[PhaseStatus] = field(default_factory=list)
 
     def lines(self, now: float) -> list[str]:
-        """For the block on a terminal."""
+        """Lines of the block on a terminal."""
         name = self.scenario.name
         if self.position.of > 1:
             name = f"scenario {self.position.number} of {self.position.of}, {name}"
@@ -153,7 +153,7 @@ class Display:
         run_progress.phases.append(PhaseStatus(len(run_progress.phases) + 1, spec, time.monotonic()))
 
     def phase(self, progress: Progress, fired: int | None) -> None:
-        """Where the phase stands; `fired` counts the faults so far, None in a phase without faults."""
+        """Show the state of a phase; `fired` counts the faults so far, None in a phase without faults."""
         phase = self._run_progress.phases[-1]
         phase.progress, phase.fired = progress, fired
 

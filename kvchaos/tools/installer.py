@@ -29,7 +29,7 @@ class InstallResult:
     """Where it came from, or why there is none."""
 
     def line(self) -> str:
-        """For the user: one line."""
+        """The result in one line."""
         if self.path is None:
             return f"{self.tool.title}: missing: {self.note}; {self.tool.how_to_install}"
         return f"{self.tool.title}: {self.note}: {self.path}"

@@ -65,7 +65,7 @@ def find_tool(environ: Mapping[str, str], tool: Tool) -> Path | None:
 
 
 def need_tool(environ: Mapping[str, str], tool: Tool) -> Path:
-    """Where the program is. Raises UsageError when it is nowhere, or not where its variable says."""
+    """Path of a program. Raises UsageError when it is missing, or not at the path of its variable."""
     found = find_tool(environ, tool)
     if found is not None:
         return found

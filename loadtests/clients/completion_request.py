@@ -28,7 +28,7 @@ class Sink(Protocol):
     """Receives the tokens and the end of a request."""
 
     def tokens(self, count: int) -> None:
-        """So many tokens arrived just now, in one event or in several that were read together."""
+        """Report tokens that have just arrived, in one event or in several that were read together."""
 
     def ended(self, record: RequestRecord) -> None:
         """The request is over. Called exactly once for each request, whatever its end."""
@@ -41,7 +41,7 @@ TO_SEE_A_GAP = 2
 
 
 def path_of(prompt: Prompt) -> str:
-    """Where it is asked."""
+    """Path of the API that serves a prompt."""
     return CHAT if prompt.messages else COMPLETIONS
 
 

@@ -38,7 +38,7 @@ class MalformedChunk(Exception):
 
 
 def chunk_of(event: Any) -> Chunk:
-    """From an event as decoded from JSON. Raises MalformedChunk."""
+    """The chunk of an event as decoded from JSON. Raises MalformedChunk."""
     try:
         return msgspec.convert(event, Chunk)
     except msgspec.ValidationError as error:
@@ -91,7 +91,7 @@ class TokenRun:
 
 
 def extend(run: TokenRun, events: Iterator[Event]) -> Event | None:
-    """By the events in mid-stream up to the first other one; gives that one, taken from the iterator.
+    """Add mid-stream events up to the first other one; returns that one, taken from the iterator.
 
     Raises what the iterator raises; what came before is in the run then.
     """

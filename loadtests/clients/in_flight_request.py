@@ -71,7 +71,7 @@ class StreamedResponse:
 
     @property
     def token_ids(self) -> list[int]:
-        """Of all choices, one after the other."""
+        """Ids of all tokens received, answer by answer."""
         return [*chain.from_iterable(choice.token_ids for choice in self._choices)]
 
     @property
@@ -81,18 +81,18 @@ class StreamedResponse:
 
     @property
     def logprob_margins(self) -> list[float]:
-        """Empty unless they were requested."""
+        """Logprob margins of all tokens; empty unless they were requested."""
         return [*chain.from_iterable(choice.logprob_margins for choice in self._choices)]
 
     @property
     def finish_reason(self) -> str | None:
-        """Of the first choice, once all have one."""
+        """Finish reason of the first answer, once all answers have one."""
         reasons = [choice.finish_reason for choice in self._choices]
         return None if None in reasons else reasons[0]
 
     @property
     def is_plain(self) -> bool:
-        """It is one answer, and of its tokens nothing is kept but id and logprob."""
+        """Whether it is one answer, and only ids and logprobs of its tokens are kept."""
         return len(self._choices) == 1 and not self._with_margins
 
     def add(self, event: Any, at_us: int) -> int:

@@ -18,7 +18,7 @@ CONNECTION = "connection"
 
 
 class Transport(httpx2.BaseTransport):
-    """To one server, in plain HTTP. Raises RequestFailure, which the openai client lets pass."""
+    """A transport to one server, in plain HTTP. Raises RequestFailure, which the openai client lets pass."""
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool

@@ -73,7 +73,7 @@ class Connection:
 
     @property
     def headers(self) -> list[tuple[bytes, bytes]]:
-        """Of the answer."""
+        """Headers of the response."""
         return self._parser.headers
 
     def send(self, request: bytes) -> None:
@@ -186,7 +186,7 @@ class Connection:
 
 
 class Pool:
-    """To one server; as many as there are requests at once."""
+    """Connections to one server, as many as there are concurrent requests."""
 
     def __init__(self, host: str, port: int) -> None:
         self._host = host

@@ -57,7 +57,7 @@ class EventPoller:
         self._epoll.register(fd, READABLE)
 
     def remove(self, fd: int) -> None:
-        """It may not be there any more."""
+        """Stop polling a socket, if it is polled."""
         if self._read.pop(fd, None) is not None:
             self._epoll.unregister(fd)
 

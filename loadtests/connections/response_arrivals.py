@@ -152,7 +152,7 @@ def rx_times_ns(stamps: Sequence[bytes], earliest_ns: int) -> list[int]:
 
 
 class RxTimestamps:
-    """When the bytes of one body arrived, queried in order; monotonic clock, ns."""
+    """Times at which the bytes of one body arrived, queried in order; monotonic clock, ns."""
 
     def __init__(self, earliest_ns: int) -> None:
         self.last_ns = earliest_ns
@@ -170,7 +170,7 @@ class RxTimestamps:
         self.last_ns = rx_times_ns[-1]
 
     def of(self, sizes: Sequence[int]) -> list[int]:
-        """When each of the next pieces, of these sizes, was complete; all must have been added."""
+        """Times at which the next pieces of these sizes were complete; all must have been added."""
         _, *ends = accumulate(sizes, initial=self._consumed)
         if ends == self._ends:
             # Each came by itself, as it does in mid-stream.

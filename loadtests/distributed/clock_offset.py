@@ -83,7 +83,7 @@ class PhaseClock:
         )
 
     def client(self, record: ClientRecord) -> ClientRecord:
-        """With the offset that was applied, and how far that may be wrong by what is known now."""
+        """A client record with the offset that was applied, and the bound on its error."""
         now = self._clock.offset()
         drift_ns = abs(now.wall_ns - self._offset.wall_ns)
         return msgspec.structs.replace(

@@ -136,7 +136,7 @@ class SentRecord(Record, frozen=True, kw_only=True):
 
 
 def read_sent(path: Path) -> dict[str, SentRecord]:
-    """By request id. Raises OSError; ValueError (msgspec's too) for a bad line or an id that stands twice."""
+    """The log of a mock server by request id. Raises OSError, or ValueError for a bad line or an id twice."""
     decoder = msgspec.json.Decoder(SentRecord)
     found: dict[str, SentRecord] = {}
     for line in path.read_bytes().splitlines():

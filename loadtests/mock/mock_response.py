@@ -61,7 +61,7 @@ class CompletionParameters(msgspec.Struct):
 
     @property
     def tokens(self) -> int:
-        """Of each choice."""
+        """Number of tokens of each answer."""
         return max(1, self.max_completion_tokens or self.max_tokens or 16)
 
     @property
@@ -71,7 +71,7 @@ class CompletionParameters(msgspec.Struct):
 
     @property
     def prompt_ids(self) -> list[int]:
-        """Empty where the prompt is text: there is no tokenizer here."""
+        """Token ids of the prompt; empty where the prompt is text, since there is no tokenizer."""
         return self.prompt if isinstance(self.prompt, list) else []
 
     @property

@@ -31,7 +31,7 @@ NS_PER_MS = 1_000_000
 
 
 def entries(count: int, seed: int, rate: float = RATE) -> Iterator[Entry]:
-    """As many requests, in order of time, so many a second."""
+    """So many entries of made-up traffic, in order of time, at a mean rate."""
     chance = random.Random(seed)
     fresh = iter(range(SHARED_BLOCKS, 1 << 62))
     shared = tuple(range(SHARED_BLOCKS))

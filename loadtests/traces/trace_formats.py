@@ -73,7 +73,7 @@ def nanoseconds(time: float, unit_ns: int) -> int:
 
 
 def columns(header: str, names: Sequence[str]) -> list[int]:
-    """Where the columns with these names are. Raises MalformedLine."""
+    """Indexes of the columns with these names. Raises MalformedLine."""
     found = cells(header)
     missing = [name for name in names if name not in found]
     if missing:

@@ -183,7 +183,7 @@ class Trace(OneShot):
         return len(self._file)
 
     def offset_ns(self, number: int) -> int:
-        """When this entry is due, from the begin of the part that is played."""
+        """Time at which an entry is due, from the begin of the part that is played."""
         return round((self._file.entry(number).at_ns - self._file.begin_ns) / self._params.speed)
 
     def request(self, index: int) -> Prompt:

@@ -49,7 +49,7 @@ class Sampling:
 
 @dataclass(frozen=True, slots=True)
 class Abort:
-    """When the client gives a request up on purpose; exactly one of the two is set."""
+    """When the client aborts a request on purpose; exactly one of the two is set."""
 
     after_s: float | None = None
     after_tokens: int | None = None
@@ -57,7 +57,7 @@ class Abort:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """Of a chat."""
+    """A message of a chat."""
 
     role: Literal["system", "user"]
     content: str
@@ -122,7 +122,7 @@ class TimedWorkload(Protocol):
         """Conversations there are."""
 
     def offset_ns(self, number: int) -> int:
-        """When this one is due, from the first. Never less than that of the one before."""
+        """Time at which a conversation is due, from the first; never before the previous one."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,7 +33,7 @@ SLACK_NS = NS_PER_S
 
 
 class Scope(NamedTuple):
-    """Where findings can be of a fault's doing."""
+    """The subjects and times at which findings can be the effect of a fault."""
 
     struck: int
     """In how many places it struck, each of which owes the least number of findings."""

@@ -50,7 +50,7 @@ REASONS = ("length", "stop")
 
 
 class Bound(NamedTuple):
-    """Between what the server's count must lie."""
+    """The range in which the server's count must be."""
 
     rule: Rule
     what: str

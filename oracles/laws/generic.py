@@ -78,7 +78,7 @@ def _vanished(log: MetricLog, series: Series, found: Findings) -> None:
 
 @dataclass(frozen=True, slots=True)
 class GaugeLimits:
-    """Of a gauge, both included."""
+    """Lowest and highest value of a gauge, both allowed."""
 
     least: float
     most: float

@@ -74,7 +74,7 @@ class Law:
         return tuple(term.metric for term in (*self.left, *self.right))
 
     def breaks(self, left: Values, right: Values, spare: float = 0.0) -> Flags:
-        """Where two values of the sides differ by more than what is spare."""
+        """Whether each pair of values of the sides breaks the law; `spare` and the slack are allowed."""
         allowed = spare + self.slack * np.maximum(np.maximum(np.abs(left), np.abs(right)), 1.0)
         over = left - right > allowed
         return over if self.sense == "at most" else over | (right - left > allowed)
@@ -215,7 +215,7 @@ def one(metric: str, **labels: str) -> tuple[Term, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Spare:
-    """At most so much, above what their clients saw of it."""
+    """How much the server's count may exceed what its clients received."""
 
     requests: int
     """One for each choice."""

@@ -77,7 +77,7 @@ class SchedulerLog:
         return zip(self._stored[index].keys, self._stored[index].chunks, strict=False)
 
     def until(self, indexes: Sequence[LogIndex], t_ns: int) -> Sequence[LogIndex]:
-        """Those of these places whose lines are not after a moment. Raises Undecided when none is left."""
+        """The given lines up to a moment, wall clock ns. Raises Undecided when none is left."""
         found = indexes[: bisect_right(indexes, bisect_right(self.times, t_ns) - 1)]
         if not found:
             raise Undecided
@@ -85,7 +85,7 @@ class SchedulerLog:
 
 
 def logs_of(lines: Iterable[ProvenanceRecord]) -> list[SchedulerLog]:
-    """Of each scheduler, by their begin. In containers they can have the same process id."""
+    """The log of each scheduler, by its begin. In containers they can have the same process id."""
     found: list[list[ProvenanceRecord]] = []
     of_pid: dict[int, list[ProvenanceRecord]] = {}
     for line in lines:

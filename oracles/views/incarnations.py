@@ -27,7 +27,7 @@ WITHOUT_ENGINE = ("engine_kill", "memory_squeeze")
 
 @dataclass(frozen=True, slots=True)
 class Incarnation:
-    """From a start of the server to the next."""
+    """One life of the server: from a start to the next."""
 
     number: int
     """From 0."""
@@ -42,7 +42,7 @@ class Incarnation:
 
 @per_history
 def incarnations(history: History) -> list[Incarnation]:
-    """In order of time; empty when the server was never started."""
+    """The incarnations in order of time; empty when the server was never started."""
     starts = history.events_of(ServerStart)
     exits = history.events_of(ServerExit)
     found: list[Incarnation] = []
@@ -62,7 +62,7 @@ def deaths(history: History) -> list[Timed[ServerExit]]:
 
 @per_history
 def outages(history: History) -> list[Outage]:
-    """In order of time. A fault that a server was to end of makes one also when it did not."""
+    """Outages that faults planned, in order of time, also where the server did not end."""
     every_incarnation = incarnations(history)
     found = []
     for line in history.faults:

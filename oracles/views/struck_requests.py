@@ -83,7 +83,7 @@ class RequestsInFlight:
 
 
 def fault_window(history: History, fired: FaultRecord) -> FaultWindow:
-    """When a strike from outside was in force, and for whom."""
+    """The time in which an injection from outside was in force, and its requests."""
     firing, end = fired.firing, reverting_line(history, fired)
     outside = firing if isinstance(firing, OutsideFiring) else OutsideFiring()
     reverted = end.note if end is not None else None

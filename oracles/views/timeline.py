@@ -58,7 +58,7 @@ def by_phase(history: History) -> dict[str, list[RequestRecord]]:
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """From the first start of some requests to their last end, wall clock."""
+    """An interval from the first start of some requests to their last end, wall clock."""
 
     first_ns: int
     last_ns: int
@@ -66,12 +66,12 @@ class Span:
 
 @per_history
 def spans(history: History) -> dict[str, Span]:
-    """By phase, of its requests."""
+    """The span of the requests of each phase."""
     return {name: span_of(records) for name, records in by_phase(history).items()}
 
 
 def span_of(records: Sequence[RequestRecord]) -> Span:
-    """Of one request or more."""
+    """The span of one request or more."""
     return Span(min(map(_START, records)), int(ends_ns(records).max()))
 
 
@@ -94,7 +94,7 @@ def scraped_to_the_end(history: History) -> bool:
 
 
 class BusyTimes:
-    """When at least one client request was on its way."""
+    """The times in which at least one client request was in flight."""
 
     def __init__(self, requests: list[RequestRecord]) -> None:
         starts = np.fromiter(map(_START, requests), np.int64, len(requests))
@@ -116,7 +116,7 @@ class BusyTimes:
 
 
 def final_total(history: History, metric: str, **labels: str) -> float | None:
-    """By how much a counter grew over the whole run: at least, where a life ended between two scrapes.
+    """Increase of a counter over the run; a lower bound where an incarnation ended between two scrapes.
 
     None when the metric is absent or there was no scrape.
     """

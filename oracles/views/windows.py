@@ -55,7 +55,7 @@ class Window:
 
     @cached_property
     def choices(self) -> list[int]:
-        """Of each request that ended ok."""
+        """Number of answers of each request that ended ok."""
         return [record.choices for record in self.ok]
 
     @cached_property
@@ -69,7 +69,7 @@ class Window:
 
     @cached_property
     def prompt_tokens(self) -> int:
-        """Of the requests that ended ok: the server reads a prompt once for each choice."""
+        """Prompt tokens of the requests that ended ok: the server reads a prompt once for each choice."""
         return self.over_choices([record.prompt_tokens for record in self.ok])
 
     @property
@@ -83,7 +83,7 @@ class Window:
         return not self.strays
 
     def growth(self, metric: str, **labels: str) -> float | None:
-        """By how much a counter grew in the window; None when it is absent."""
+        """Increase of a counter in the window; None when it is absent."""
         if self.first is None:
             return self.log.total(self.last, metric, **labels)
         return self.log.increase(self.first, self.last, metric, **labels)

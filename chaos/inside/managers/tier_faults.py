@@ -169,7 +169,7 @@ class StoresInFlight(BlocksInFlight):
         super().begin(blocks, request)
 
     def new_of(self, missing: Iterable[Any]) -> list[Any]:
-        """Those of the blocks that a lookup does not find and no store has begun to bring."""
+        """The blocks that a lookup does not find and that no store in flight brings."""
         return [block for block in missing if block not in self._blocks]
 
 

@@ -69,7 +69,7 @@ class TransferTracker:
         return self.begun - self.ended - self.dropped
 
     def oldest(self) -> tuple[int | None, list[str]]:
-        """When the oldest open transfer began (None: none is open), and a few names, oldest first.
+        """Begin of the oldest open transfer (None: none is open), and a few names, oldest first.
 
         Another thread than the server's may call this: the entries are copied in one step.
         """

@@ -36,7 +36,7 @@ class BlockChecksums:
             self._compare(rules.CHANGED_IN_TIER, job, block, self._stored.get(block), now)
 
     def store_ends(self, job: int, tier: Sequence[int]) -> None:
-        """To be called when the copy has ended, before anybody else can write."""
+        """Compare both ends of a store. Call it before anything else can write to the blocks."""
         sums = sums_of(self._tier, tier)
         for block, before, now in zip(tier, self._begun.pop(job), sums, strict=True):
             self._compare(rules.CHANGED_WHILE_STORED, job, block, before, now)

@@ -48,7 +48,7 @@ class Counters:
         self.meet(request)
 
     def release(self, size: int, since: float, until: float) -> None:
-        """It has waited."""
+        """Count a chunk of `size` bytes that waited from `since` to `until`, s."""
         seconds = until - max(since, self.since)
         self.waiting -= 1
         self.passed += 1

@@ -42,7 +42,7 @@ class QueuedChunk:
         return len(self.what) if isinstance(self.what, bytes) else 0
 
     def wait_for(self, counters: Counters, request: str | None) -> None:
-        """Only bytes count."""
+        """Delay the chunk because of an impairment; only bytes count."""
         if self.size:
             self.by.append(counters)
             counters.queue(request)

@@ -79,7 +79,7 @@ class ProxiedConnection:
             pipe.queue(counters, self.open)
 
     def revert(self, impairment: Impairment) -> None:
-        """It is over."""
+        """End what an impairment does to this connection."""
         if impairment is self._slow and self._upstream is not None:
             self._upstream.read_at_will()
         for pipe in self.pipes:

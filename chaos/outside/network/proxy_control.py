@@ -91,7 +91,7 @@ class ProxyReport(Record, frozen=True, kw_only=True):
 
 
 def report(event: ProxyEvent, strike: str, effect: ProxyEffect, t_ns: int, mono_ns: int) -> ProxyReport:
-    """Of a strike."""
+    """The report of an injection."""
     match effect:
         case NetworkCut():
             return ProxyReport(t_ns=t_ns, mono_ns=mono_ns, event=event, strike=strike, cut=effect)

@@ -155,7 +155,7 @@ def percent(value: float) -> str:
 
 
 def byte_size(value: float) -> str:
-    """In powers of ten, so that ticks at round numbers read as such."""
+    """Bytes as text with a unit, in powers of ten, so that round ticks look round."""
     figures, prefix = _prefixed(value)
     return f"{figures} {prefix}B"
 

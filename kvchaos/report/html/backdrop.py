@@ -95,7 +95,7 @@ def backdrop(history: History, findings: Sequence[NumberedFinding]) -> Backdrop:
 
 
 def run_axis(history: History) -> TimeAxis:
-    """From the moment the server was ready to the last thing that happened before it was stopped."""
+    """The axis from the time at which the server was ready to the last event before its stop."""
     ready = history.events_of(ServerReady)
     start = (ready[0] if ready else history.events[0]).t_ns
     ends = [event.t_ns for event in history.events if event.kind not in TEARDOWN_EVENTS]

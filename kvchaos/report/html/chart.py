@@ -163,7 +163,7 @@ BUCKETS = 400
 def downsample(
     points: Sequence[SeriesPoint], start_ns: int, end_ns: int, buckets: int = BUCKETS
 ) -> list[SeriesPoint]:
-    """At most five points for each of so many equal buckets; unchanged when there are few points already.
+    """At most five points for each of so many equal buckets; unchanged when there are few points.
 
     The points are in order of time.
     """

@@ -77,7 +77,7 @@ def max_itl(records: Sequence[RequestRecord]) -> TimedLatencies:
 
 
 def ranges(measured: TimedLatencies, axis: TimeAxis) -> list[LatencyRange]:
-    """At most BUCKETS of them, in order of time."""
+    """At most BUCKETS ranges of the points, in order of time."""
     width = max((axis.end_ns - axis.start_ns) / BUCKETS, 1.0)
     buckets = ((measured.t_ns - axis.start_ns) / width).astype(np.int64)
     order = np.lexsort((measured.ms, buckets))

@@ -32,7 +32,7 @@ Change = Callable[[float], float]
 
 
 def changed_at_the_end(history: History, metrics: tuple[str, ...], change: Change, **labels: str) -> History:
-    """In the last scrape these series have another value."""
+    """The history in which these series have another value in the last scrape."""
     lines = list(read_lines(history.run_dir / layout.METRICS, ScrapeLine))
     last = max(number for number, line in enumerate(lines) if line.error is None)
     values: dict[int, float | str] = {}

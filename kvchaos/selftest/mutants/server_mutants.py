@@ -106,7 +106,7 @@ def hits_above_lookups() -> Mutant:
 
 
 def first_token_overcounted() -> Mutant:
-    """In its last bucket as well, so that the histogram itself is in order."""
+    """Mutant: the server counts one first token too many, also in the last bucket."""
     last = SampleMutation(f"{FIRST_TOKENS}_bucket", lambda value: value + 1, {"le": "+Inf"})
     count = SampleMutation(f"{FIRST_TOKENS}_count", lambda value: value + 1)
     what = "the server counts a first token that it never sent"

@@ -161,7 +161,7 @@ class ComposeStack:
         return container_resources(self._state("Pid"), self.container.id or "")
 
     def processes(self) -> list[Process]:
-        """Those of the server that run, by their ids on this machine; empty when they cannot be observed."""
+        """Running processes of the server by their ids on this machine; empty when they are not visible."""
         if not self.alive():
             return []
         return container_processes(self._state("Pid"), self.container.id or "")

@@ -73,7 +73,7 @@ SERVICE_LABEL = "com.docker.compose.service"
 
 
 def containers_of(client: docker.DockerClient, project: str, service: str | None = None) -> list[Container]:
-    """Of a project, or of one of its services, ended ones too."""
+    """Containers of a project, or of one of its services, ended ones too."""
     labels = [f"{PROJECT_LABEL}={project}", RUN_LABEL]
     if service is not None:
         labels.append(f"{SERVICE_LABEL}={service}")
