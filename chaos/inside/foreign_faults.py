@@ -39,6 +39,7 @@ class ForeignInjection(Injection):
     """What the fault reported while its code runs, each with its request; None before and after."""
 
     def apply(self, inject: Callable[[Injection, Any], None], point: object) -> None:
+        """Have the fault change the injection point; undo the change and refuse when its code raises."""
         before = dict(vars(point))
         pending: list[tuple[Evidence | Note, str | None]] = []
         self._pending = pending
