@@ -6,6 +6,8 @@ offset from the start of the same record. Unknown fields are errors on reading.
 
 from __future__ import annotations
 
+import hashlib
+from array import array
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Literal, TypeVar
 
@@ -127,6 +129,13 @@ class RequestRecord(Record, frozen=True, kw_only=True):
     """Of the prompt's tokens from the second on. Asked for by a parameter of the prompt."""
     first_block: str | None = None
     """Hash of the prompt's first block of the server's size; None when the prompt is shorter."""
+
+
+def first_block_of(tokens: Sequence[int], size: int | None) -> str | None:
+    """The hash of a prompt's first block of so many tokens; None when the prompt is shorter."""
+    if size is None or len(tokens) < size:
+        return None
+    return hashlib.blake2b(array("q", tokens[:size]).tobytes(), digest_size=6).hexdigest()
 
 
 FaultEvent = Literal["loaded", "armed", "fired", "healed", "refused", "note"]

@@ -12,7 +12,7 @@ import gc
 import signal
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,12 +31,11 @@ from history.jsonl import LineWriter
 from history.phase_spec import Arrivals
 from history.plan import RunPlan
 from history.reader import UnreadableRun, read_plan
-from history.records import RequestRecord
 from loadtests.arrival_schedule import due_times, share
 from loadtests.client_monitor import ClientMonitor
 from loadtests.clients.completion_clients import CLIENTS
 from loadtests.conductor_pipes import ReportPipe, own_pipes, read_commands
-from loadtests.dispatcher import ClockPoint, Dispatcher
+from loadtests.dispatcher import ClockPoint, Dispatcher, Write
 from loadtests.messages import (
     EXIT_FAILED,
     Command,
@@ -86,7 +85,7 @@ class WorkerSlot:
     of: int
     """How many there are."""
     runner: Runner
-    write: Callable[[RequestRecord], None]
+    write: Write
     """Stores a record; may raise OSError."""
     own_host: str | None = None
     """An address of the conductor's machine other than loopback."""

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
-from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any
 
-from history.records import TRUNCATED_STREAM, Outcome, RequestError, RequestRecord, Usage
+from history.records import TRUNCATED_STREAM, Outcome, RequestError, RequestRecord, Usage, first_block_of
 from loadtests.clients.completion_request import Job, Sink
 from loadtests.clients.event_decoder import (
     DONE,
@@ -258,14 +256,8 @@ class InFlightRequest:
             error=self.error,
             choices=job.prompt.sampling.n,
             client_queued=job.client_queued,
-            first_block=_first_block(job.prompt.token_ids, self.block_size),
+            first_block=first_block_of(job.prompt.token_ids, self.block_size),
         )
-
-
-def _first_block(tokens: Sequence[int], size: int | None) -> str | None:
-    if size is None or len(tokens) < size:
-        return None
-    return hashlib.blake2b(array("q", tokens[:size]).tobytes(), digest_size=6).hexdigest()
 
 
 class EventConsumer:

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import random
-from array import array
-from collections.abc import Sequence
 from typing import Any
 
 from chaos.inside.fault_kind import CONFORMING, Parameter
@@ -24,7 +21,7 @@ from chaos.outside.injector import (
 from history.fired_fault import Doubt, FiredFault
 from history.jsonl import LineWriter
 from history.protocol.outside import AbortStorm, ClientsLeft
-from history.records import ABANDONED, CROWD, Outcome, RequestError, RequestRecord
+from history.records import ABANDONED, CROWD, Outcome, RequestError, RequestRecord, first_block_of
 
 LONGEST_MESSAGE = 500
 
@@ -124,7 +121,7 @@ def _record(client: BurstClient, max_tokens: int, block_size: int) -> RequestRec
         status=state.status,
         outcome=outcome,
         error=error,
-        first_block=_first_block(client.prompt[:block_size], block_size),
+        first_block=first_block_of(client.prompt, block_size),
     )
 
 
@@ -137,13 +134,6 @@ def _end(client: BurstClient) -> tuple[Outcome, RequestError | None]:
         return "ok", None
     what = f"after {len(state.token_ids)} tokens" if client.sent else "before the request was sent whole"
     return "aborted", RequestError(kind=ABANDONED, status=state.status, message=f"left on purpose {what}")
-
-
-def _first_block(tokens: Sequence[int], size: int) -> str | None:
-    """The same hash as load-test requests record."""
-    if len(tokens) < size:
-        return None
-    return hashlib.blake2b(array("q", tokens).tobytes(), digest_size=6).hexdigest()
 
 
 def _left(case: FiredFault) -> Doubt | None:
