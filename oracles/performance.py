@@ -8,10 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from history.events import FaultsHealed
-from history.latency import itl_us, ttft_ms
 from history.phase_spec import PhaseBounds
 from history.reader import History
-from history.records import RequestRecord
 from history.verdict import OracleResult, request
 from history.verdict import phase as phase_subject
 from oracles.findings import CLIENT, EVENTS, REQUESTS, Findings, Oracle, Rule
@@ -69,16 +67,10 @@ def _times(speed: Speed, found: Findings) -> None:
     """A request's times must be in order for anything to follow from them."""
     for record in speed.ok:
         found.checked += 1
-        if not _in_order(record) or record.id in speed.backwards:
+        if not speed.in_order(record):
             text = f"request {record.id}: its times contradict each other"
             found.gap("times-inconsistent", text, request(record.id))
             return
-
-
-def _in_order(record: RequestRecord) -> bool:
-    """The first of its tokens came after its start, the last before its end."""
-    times = record.chunk_us
-    return bool(times) and record.first_us == times[0] and times[0] >= 0 and times[-1] <= record.end_us
 
 
 def _phase(
@@ -147,7 +139,7 @@ def _at_most(
     found.checked += 1
     if measured > bound:
         text = f"phase {speed.name}: {what} {measured:.4g} {unit}, at most {bound:g} asked for"
-        slowest = max(speed.ok, key=_longest_gap if rule is ITL_P99 else _ttft)
+        slowest = speed.slowest("itl" if rule is ITL_P99 else "ttft")
         subject = phase_subject(speed.name)
         figures = {"measured": measured, "bound": bound}
         found.violation(rule, subject, text, figures=figures, t_ns=slowest.start_ns, example=slowest.id)
@@ -165,14 +157,6 @@ def _at_least(
         figures = {"measured": measured, "bound": bound}
         subject = phase_subject(speed.name)
         found.violation(rule, subject, text, figures=figures, t_ns=speed.window.start_ns)
-
-
-def _ttft(record: RequestRecord) -> float:
-    return ttft_ms(record) or 0.0
-
-
-def _longest_gap(record: RequestRecord) -> float:
-    return max(itl_us(record), default=0)
 
 
 def _recovery(history: History, speed: Speed, before: Speed, bound_s: float, found: Findings) -> None:

@@ -11,7 +11,7 @@ from typing import Literal
 
 import numpy as np
 
-from history.latency import US_PER_MS, Quantiles, gaps, latencies, percentile, ttft_ms
+from history.latency import US_PER_MS, Quantiles, gaps, itl_us, latencies, percentile, ttft_ms
 from history.reader import History, PhaseWindow, per_history
 from history.records import RequestRecord
 from oracles.views.timeline import NS_PER_S, NS_PER_US, by_phase, span_of
@@ -41,9 +41,27 @@ class Speed:
         """Name of the phase."""
         return self.window.spec.name
 
+    def in_order(self, record: RequestRecord) -> bool:
+        """Whether the tokens of one of them came in order, after its start and before its end."""
+        times = record.chunk_us
+        within = bool(times) and record.first_us == times[0] and times[0] >= 0 and times[-1] <= record.end_us
+        return within and record.id not in self.backwards
+
+    def slowest(self, measure: Literal["ttft", "itl"]) -> RequestRecord:
+        """The first of those with the longest TTFT, or the longest gap between tokens."""
+        return max(self.ok, key=_longest_gap if measure == "itl" else _ttft)
+
     def __str__(self) -> str:
         rate = "-" if self.tokens_per_s is None else f"{self.tokens_per_s:.0f}"
         return f"{self.name} ({self.stage}) TTFT {self.ttft} ms, ITL {self.itl} ms, {rate} tokens/s"
+
+
+def _ttft(record: RequestRecord) -> float:
+    return ttft_ms(record) or 0.0
+
+
+def _longest_gap(record: RequestRecord) -> float:
+    return max(itl_us(record), default=0)
 
 
 @per_history

@@ -9,7 +9,6 @@ from history.protocol.evidence import LoadBlocksFailed, LoadFailed
 from history.reader import History
 from history.records import ABANDONED, ERROR_EVENT, TRUNCATED_STREAM, FaultRecord, RequestRecord
 from oracles.findings import FAULTS, METRICS, REQUESTS, Findings, Rule, Source
-from oracles.laws.law import spare
 from oracles.offload import loaded_bytes
 from oracles.views.timeline import release
 from oracles.views.windows import Window
@@ -130,7 +129,7 @@ def _entries(window: Window) -> Iterator[ClientCount]:
     begun = answered + len(cut_off)
     reasons = ({"finished_reason": "length"}, {"finished_reason": "stop"})
 
-    extra = spare(window.strays)
+    extra = window.spare
     most = generated + extra.generated_tokens
     yield ClientCount(GENERATED_TOKENS, "generated tokens", GENERATED, ({},), generated, most)
     yield ClientCount(PROMPT_TOKENS, "prompt tokens", PROMPT, ({},), prompt, prompt + extra.prompt_tokens)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from oracles.findings import METRICS, REQUESTS, Findings, Rule, Source
-from oracles.laws.law import CHOICES, E2E, MAX_TOKENS, SUCCESS, TTFT, Spare, spare
+from oracles.laws.law import CHOICES, E2E, MAX_TOKENS, SUCCESS, TTFT
 from oracles.views.timeline import NS_PER_S, NS_PER_US
 from oracles.views.windows import Window
 
@@ -63,7 +63,7 @@ class Bound(NamedTuple):
 
 def compare(window: Window, found: Findings) -> None:
     """Note what the server counted less or more than its clients and their strays explain."""
-    for bound in _bounds(window, spare(window.strays)):
+    for bound in _bounds(window):
         parts = [window.growth(bound.metric, **labels) for labels in bound.labels]
         present = [part for part in parts if part is not None]
         if not present:
@@ -77,8 +77,8 @@ def compare(window: Window, found: Findings) -> None:
             window.violation(found, bound.rule, text, figures, bound.metric)
 
 
-def _bounds(window: Window, extra: Spare) -> Iterator[Bound]:
-    ok, choices = window.ok, sum(window.choices)
+def _bounds(window: Window) -> Iterator[Bound]:
+    ok, choices, extra = window.ok, sum(window.choices), window.spare
     single = ok if window.single else [record for record in ok if record.choices == 1]
     others = choices - len(single)
     ends = Counter([record.finish_reason for record in single])

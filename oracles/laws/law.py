@@ -1,9 +1,4 @@
-"""A law about the server's series: a relation between sums of them, as data.
-
-Also how laws are written down, and how much of the server's counts may belong to requests that did not
-end ok.
-
-"""
+"""A law about the server's series: a relation between sums of them, as data; and how laws are written."""
 
 from __future__ import annotations
 
@@ -15,13 +10,11 @@ import numpy as np
 
 from history.columnar import Flags, Values
 from history.metrics import MetricLog
-from history.records import RequestRecord
 from oracles.findings import METRICS, REQUESTS, Rule
+from oracles.views.windows import Unit
 
 Release = tuple[int, int]
 EVER: Release = (99, 0)
-Unit = Literal["requests", "prompt_tokens", "generated_tokens"]
-"""Of `Spare`."""
 FLOATS = 1e-6
 
 
@@ -211,36 +204,3 @@ def counts(*families: str) -> tuple[Term, ...]:
 def one(metric: str, **labels: str) -> tuple[Term, ...]:
     """A metric as the only term of a side, with these labels."""
     return (Term(metric, labels),)
-
-
-@dataclass(frozen=True, slots=True)
-class Spare:
-    """How much the server's count may exceed what its clients received."""
-
-    requests: int
-    """One for each choice."""
-    prompt_tokens: int
-    generated_tokens: int
-    max_tokens: int
-
-    def of(self, unit: Unit) -> int:
-        """How much of what a law counts."""
-        match unit:
-            case "requests":
-                return self.requests
-            case "prompt_tokens":
-                return self.prompt_tokens
-            case "generated_tokens":
-                return self.generated_tokens
-
-
-def spare(strays: Iterable[RequestRecord]) -> Spare:
-    """Each was read at most whole, once for each choice, and answered with at most its `max_tokens`."""
-    requests = prompt = generated = most = 0
-    for record in strays:
-        choices, tokens = max(record.choices, 1), max(record.max_tokens, 0)
-        requests += choices
-        prompt += choices * record.prompt_tokens
-        generated += choices * tokens
-        most += choices * tokens
-    return Spare(requests, prompt, generated, most)

@@ -8,7 +8,7 @@ from history.reader import History
 from history.verdict import metric
 from oracles.findings import Findings
 from oracles.laws import caches, requests
-from oracles.laws.law import Law, Release, broken_at, sides, spare
+from oracles.laws.law import Law, Release, broken_at, sides
 from oracles.views.timeline import before_the_run, release
 from oracles.views.windows import Window
 
@@ -46,11 +46,10 @@ def _broken_before(history: History, law: Law) -> bool:
 
 def at_rest(window: Window, running: Release, found: Findings) -> None:
     """Note which laws are broken in a settled window, by more than requests explain that did not end well."""
-    extra = spare(window.strays)
     for law in LAWS:
         if not law.at_rest or not law.binds(running) or not (window.clean or law.unit):
             continue
-        allowed = 0 if law.unit is None else extra.of(law.unit)
+        allowed = 0 if law.unit is None else window.spare.of(law.unit)
         left = [window.growth(term.metric, **term.labels) for term in law.left]
         right = [window.growth(term.metric, **term.labels) for term in law.right]
         known = [part for part in (*left, *right) if part is not None]

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from operator import mul
+from typing import Literal
 
 from history.events import PhaseEnd
 from history.metrics import MetricLog
@@ -18,6 +19,30 @@ from history.verdict import phase as phase_subject
 from oracles.findings import Findings, Rule
 from oracles.views.incarnations import Incarnation, incarnations, outages
 from oracles.views.timeline import Span, before_the_run, by_phase, span_of, spans
+
+Unit = Literal["requests", "prompt_tokens", "generated_tokens"]
+"""Of `Spare`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Spare:
+    """How much the server's count may exceed what its clients received."""
+
+    requests: int
+    """One for each choice."""
+    prompt_tokens: int
+    generated_tokens: int
+    max_tokens: int
+
+    def of(self, unit: Unit) -> int:
+        """How much of what a law counts."""
+        match unit:
+            case "requests":
+                return self.requests
+            case "prompt_tokens":
+                return self.prompt_tokens
+            case "generated_tokens":
+                return self.generated_tokens
 
 
 @dataclass(frozen=True)
@@ -71,6 +96,18 @@ class Window:
     def prompt_tokens(self) -> int:
         """Prompt tokens of the requests that ended ok: the server reads a prompt once for each choice."""
         return self.over_choices([record.prompt_tokens for record in self.ok])
+
+    @cached_property
+    def spare(self) -> Spare:
+        """Each stray was read at most whole, once for each choice, and answered with at most `max_tokens`."""
+        requests = prompt = generated = most = 0
+        for record in self.strays:
+            choices, tokens = max(record.choices, 1), max(record.max_tokens, 0)
+            requests += choices
+            prompt += choices * record.prompt_tokens
+            generated += choices * tokens
+            most += choices * tokens
+        return Spare(requests, prompt, generated, most)
 
     @property
     def subject(self) -> Subject:
