@@ -198,7 +198,7 @@ def counts() -> Iterator[Panel]:
     )
     yield graph(
         "Trouble",
-        "Ends of the server and stalls, by the diary of the run.",
+        "Ends of the server and stalls, by the events of the run.",
         "short",
         [Query(suite("kvchaos_events_total", 'kind=~"server_exit|stall"'), "{{kind}}")],
     )

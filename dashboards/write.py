@@ -35,7 +35,7 @@ def dashboard() -> Dashboard:
         "Trouble",
         f"changes({suite('kvchaos_events_total', TROUBLE)}[2s])",
         "{{kind}}",
-        "by the diary of the run",
+        "by the events of the run",
         RED,
     )
     built = (

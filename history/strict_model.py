@@ -25,6 +25,10 @@ class Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
+MESSAGES = {"missing": "is required and missing", "model_type": "must be keys with values"}
+"""Own texts of problems, by pydantic's name of each."""
+
+
 def read_model(path: Path, parse: Callable[[Value], Model]) -> Model:
     """What a file holds. `parse` raises ValidationError. Raises BadYaml with file, key and problem."""
     try:
@@ -36,11 +40,14 @@ def read_model(path: Path, parse: Callable[[Value], Model]) -> Model:
 
 
 def first_problem(error: ValidationError) -> str:
-    """One line: the key of the first problem, what it is, and how many more there are."""
-    first = error.errors()[0]
+    """One line: the key of the first problem, what it is, and how many more there are.
+
+    An unknown key comes first: it is often a typing error that also explains a missing key.
+    """
+    first = min(error.errors(), key=lambda each: each["type"] != "extra_forbidden")
     location = first["loc"]
     where = ".".join(str(part) for part in location)
-    what = first["msg"]
+    what = MESSAGES.get(first["type"], first["msg"])
     if first["type"] == "extra_forbidden":
         valid = sorted(valid_keys(Strict, error.title, location[:-1]))
         what = f"unknown key; {nearest_name(str(location[-1]), valid)}"

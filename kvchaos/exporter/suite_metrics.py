@@ -59,20 +59,20 @@ def _run(state: LiveRunState) -> Iterable[Metric]:
         "stack": plan.stack,
         "seed": str(plan.seed),
     }
-    run = GaugeMetricFamily("kvchaos_run_info", "1, with what runs in its labels.", labels=list(info))
+    run = GaugeMetricFamily("kvchaos_run_info", "Always 1. The labels name what runs.", labels=list(info))
     run.add_metric(list(info.values()), 1)
     yield run
     phases = GaugeMetricFamily(
-        "kvchaos_phase_active", "1 while the phase runs, else 0.", labels=["phase", "role"]
+        "kvchaos_phase_active", "1 while the phase runs, otherwise 0.", labels=["phase", "role"]
     )
     for phase in plan.scenario.phases:
         phases.add_metric([phase.name, phase.role], phase.name == state.phase)
     yield phases
-    events = CounterMetricFamily("kvchaos_events", "Events in the run's diary.", labels=["kind"])
+    events = CounterMetricFamily("kvchaos_events", "Events in `events.jsonl`.", labels=["kind"])
     for kind, count in state.events.items():
         events.add_metric([kind], count)
     yield events
-    probes = CounterMetricFamily("kvchaos_probes", "The conductor's own requests.", labels=["outcome"])
+    probes = CounterMetricFamily("kvchaos_probes", "Probes that the conductor sent.", labels=["outcome"])
     for outcome in ("ok", "failed"):
         probes.add_metric([outcome], state.probes[outcome])
     yield probes
@@ -80,11 +80,13 @@ def _run(state: LiveRunState) -> Iterable[Metric]:
 
 def _faults(state: LiveRunState) -> Iterable[Metric]:
     labels = ["fault", "kind"]
-    active = GaugeMetricFamily("kvchaos_fault_active", "1 while the fault is armed, else 0.", labels=labels)
+    active = GaugeMetricFamily(
+        "kvchaos_fault_active", "1 while the fault is armed, otherwise 0.", labels=labels
+    )
     for fault in state.plan.scenario.faults:
         active.add_metric([fault.id, fault.kind], fault.id in state.armed)
     yield active
-    fired = CounterMetricFamily("kvchaos_fault_firings", "Times that the fault struck.", labels=labels)
+    fired = CounterMetricFamily("kvchaos_fault_firings", "Injections that fired.", labels=labels)
     for fault_and_kind, count in state.firings().items():
         fired.add_metric(fault_and_kind, count)
     yield fired
@@ -92,18 +94,16 @@ def _faults(state: LiveRunState) -> Iterable[Metric]:
 
 def _requests(state: LiveRunState) -> Iterable[Metric]:
     ended = CounterMetricFamily(
-        "kvchaos_requests", "Requests that have ended, as the client saw it.", labels=["phase", "outcome"]
+        "kvchaos_requests", "Requests that have ended, by the client's records.", labels=["phase", "outcome"]
     )
-    flying = GaugeMetricFamily("kvchaos_requests_in_flight", "Sent and not ended.", labels=["phase"])
+    flying = GaugeMetricFamily("kvchaos_requests_in_flight", "Requests in flight.", labels=["phase"])
     tokens = CounterMetricFamily("kvchaos_tokens", "Tokens that clients received.", labels=["phase"])
     ttft = HistogramMetricFamily(
         "kvchaos_ttft_seconds",
-        "From the scheduled time of a request to its first token; good answers.",
+        "TTFT of good answers, from the scheduled time.",
         labels=["phase"],
     )
-    itl = HistogramMetricFamily(
-        "kvchaos_itl_seconds", "Time between events of a stream; good answers.", labels=["phase"]
-    )
+    itl = HistogramMetricFamily("kvchaos_itl_seconds", "ITL of good answers.", labels=["phase"])
     for phase in (phase.name for phase in state.plan.scenario.phases):
         counts, latency = state.counts(phase), state.latency(phase)
         for outcome, of in OUTCOMES.items():
@@ -121,10 +121,12 @@ def _clients(state: LiveRunState) -> Iterable[Metric]:
     cpu = CounterMetricFamily(
         "kvchaos_client_cpu_seconds", "Processor time of a load worker while phases run.", labels=["worker"]
     )
-    sockets = GaugeMetricFamily("kvchaos_client_connections", "Sockets of a load worker.", labels=["worker"])
+    sockets = GaugeMetricFamily(
+        "kvchaos_client_connections", "Open connections of a load worker.", labels=["worker"]
+    )
     lag = HistogramMetricFamily(
         "kvchaos_client_event_loop_lag_seconds",
-        "How late a load worker's event loop wakes up.",
+        "Event loop lag of a load worker.",
         labels=["worker"],
     )
     for worker, client in sorted(state.clients.items()):

@@ -23,10 +23,10 @@ def assert_one_line(error: UsageError, path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "expected"),
     [
-        (b"", "should be an object"),
-        (b"# nothing but a comment\n", "should be an object"),
-        (b"- name\n", "should be an object"),
-        (b"42\n", "should be an object"),
+        (b"", "must be keys with values"),
+        (b"# nothing but a comment\n", "must be keys with values"),
+        (b"- name\n", "must be keys with values"),
+        (b"42\n", "must be keys with values"),
         (b"name: [\n", "is not YAML"),
         (b"name: a\n\tsummary: b\n", "is not YAML"),
         (b"name: a\nname: b\n", r"odd\.yaml:2: key name twice"),
@@ -36,7 +36,7 @@ def assert_one_line(error: UsageError, path: Path) -> None:
         (b"name: !!python/object:os.system {}\n", "tag .*is not allowed"),
         (b"name: b\xff\n", "is not UTF-8"),
         (b'name: "\\ud800"\n', "is not YAML"),
-        (b"true: a\n", "name: Field required"),
+        (b"true: a\n", "true: unknown key"),
         (b"summary: &a [*a]\n", r"odd\.yaml:1: anchor &a is not allowed; write values out"),
     ],
 )

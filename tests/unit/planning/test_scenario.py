@@ -110,11 +110,11 @@ BAD: dict[str, tuple[Change, str]] = {
     "float for int": (put("phases", 0, "requests", value=4.0), r"phases\.0\.requests: .*integer"),
     "int for bool": (put("server", "offload", value=1), r"server\.offload: .*boolean"),
     "number for string": (put("summary", value=5), r"summary: .*string"),
-    "list for mapping": (put("server", value=[]), r"server: .*object"),
+    "list for mapping": (put("server", value=[]), r"server: must be keys with values"),
     "no value": (put("server", "gpu_blocks", value=None), r"server\.gpu_blocks: .*integer"),
     "not a number": (put("limits", value={"stall_s": float("nan")}), r":\d+: number \.nan is not allowed"),
-    "missing key": (drop("server", "gpu_blocks"), r"server\.gpu_blocks: Field required"),
-    "missing part": (drop("workloads"), r"workloads: Field required"),
+    "missing key": (drop("server", "gpu_blocks"), r"server\.gpu_blocks: is required and missing"),
+    "missing part": (drop("workloads"), r"workloads: is required and missing"),
     "impossible name": (put("name", value="Good One"), r"name: .*pattern"),
     "unknown role": (put("phases", 0, "role", value="gold"), r"phases\.0\.role: .*'golden'"),
     "no phase": (put("phases", value=[]), r"phases: .*at least 1"),
@@ -229,7 +229,7 @@ BAD: dict[str, tuple[Change, str]] = {
     ),
     "an allowed line without a reason": (
         put("allowed_log_lines", value=[{"pattern": "AssertionError"}]),
-        r"allowed_log_lines\.0\.why: Field required",
+        r"allowed_log_lines\.0\.why: is required and missing",
     ),
     "an allowed line that is no pattern": (
         put("allowed_log_lines", value=[{"pattern": "(", "why": "x"}]),
