@@ -15,8 +15,8 @@ class UsageError(Exception):
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-class Interrupted(Exception):
-    """A signal requested a stop."""
+class Interrupted(BaseException):
+    """A signal requested a stop. No guard around code of a library or of another package may keep it."""
 
     def __init__(self, name: str) -> None:
         super().__init__(f"interrupted by {name}")

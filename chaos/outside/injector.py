@@ -108,6 +108,10 @@ class TargetNotVisible(InjectionRefused):
     """The target's processes are not visible from this machine, or are not the server's."""
 
 
+class ForeignFaultFailed(Exception):
+    """The code of a fault of another package raised an error, and ends the run; the message names both."""
+
+
 class ActiveFault(Protocol):
     """A fault from its preparation until it is reverted.
 

@@ -6,18 +6,27 @@ theirs by the entry point `kvchaos.faults`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib import import_module
 from pkgutil import iter_modules
-from typing import Any
+from typing import Any, TypeVar
+
+import msgspec
 
 from chaos.outside import faults
-from chaos.outside.injector import ActiveFault, DueInjection, OutsideKind
+from chaos.outside.injector import (
+    ActiveFault,
+    DueInjection,
+    ForeignFaultFailed,
+    InjectionRefused,
+    OutsideKind,
+)
 from history.protocol import extensions
-from history.protocol.evidence import FIRINGS
-from history.protocol.extensions import OWN, register_units
-from history.protocol.outside import REVERTED
+from history.protocol.evidence import FIRINGS, Evidence
+from history.protocol.extensions import OWN, ForeignCode, register_units
+from history.protocol.outside import REVERTED, OutsideFiring
 
+Result = TypeVar("Result")
 KINDS: dict[str, OutsideKind] = {}
 """By name."""
 ORIGINS: dict[str, str] = {}
@@ -25,9 +34,12 @@ ORIGINS: dict[str, str] = {}
 
 
 def register(kind: OutsideKind, origin: str) -> None:
-    """Add a kind. Raises ValueError when its name is taken."""
+    """Add a kind. Raises ValueError when its name is taken, or a parameter is missing that all have."""
     if kind.name in KINDS:
         raise ValueError(f"there are two faults {kind.name}")
+    for name in ("trigger_on", "duration_s"):
+        if name not in kind.parameters:
+            raise ValueError(f"fault {kind.name}: it needs the parameter {name}")
     KINDS[kind.name], ORIGINS[kind.name] = kind, origin
     FIRINGS[kind.name], REVERTED[kind.name] = kind.firing, kind.reverted
 
@@ -57,4 +69,49 @@ class TargetInjector:
 
     def prepare(self, injection: DueInjection) -> ActiveFault:
         """Prepare an injection of a kind of this target."""
-        return KINDS[injection.kind].inject(injection, self._handle)
+        kind = KINDS[injection.kind]
+        if ORIGINS[kind.name] == OWN:
+            return kind.inject(injection, self._handle)
+        return ForeignActiveFault(kind, lambda: kind.inject(injection, self._handle))
+
+
+class ForeignActiveFault:
+    """A fault of another package. InjectionRefused may come of it, and ForeignFaultFailed for all else."""
+
+    def __init__(self, kind: OutsideKind, prepare: Callable[[], ActiveFault]) -> None:
+        self._kind = kind
+        self._fault = self._guarded(prepare)
+
+    def apply(self) -> None:
+        """Apply the fault. Raises InjectionRefused."""
+        self._guarded(self._fault.apply)
+
+    def verify(self) -> OutsideFiring | None:
+        """The evidence that it took effect."""
+        return self._guarded(lambda: _checked(self._fault.verify(), self._kind.firing))
+
+    def revert(self) -> None:
+        """Begin to revert it."""
+        self._guarded(self._fault.revert)
+
+    def reverted(self) -> Evidence | None:
+        """The evidence that it is reverted."""
+        return self._guarded(lambda: _checked(self._fault.reverted(), self._kind.reverted))
+
+    def _guarded(self, call: Callable[[], Result]) -> Result:
+        refused: InjectionRefused | None = None
+        with ForeignCode() as code:
+            try:
+                return call()
+            except InjectionRefused as refusal:
+                refused = refusal
+        if refused is not None:
+            raise refused
+        raise ForeignFaultFailed(f"{self._kind.name} of {ORIGINS[self._kind.name]} raised {code.error}")
+
+
+def _checked(given: Result | None, kind: type[Evidence]) -> Result | None:
+    """Evidence that the journal can hold. Raises msgspec.ValidationError."""
+    if given is not None:
+        msgspec.convert(msgspec.to_builtins(given), kind)
+    return given

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from chaos.outside.injector import ForeignFaultFailed
 from history import layout
 from history.events import PhaseEnd, PhaseStart, typed
 from history.plan import RunPlan
@@ -221,6 +222,8 @@ def run_one(
         with suppress(OSError):
             run_dir.rmdir()  # Only when it is empty.
         raise
+    except ForeignFaultFailed as error:
+        raise UsageError(f"{run_dir}: {error}") from error
     except OSError as error:
         if error.errno in NO_ROOM:
             raise UsageError(f"{run_dir}: {os.strerror(error.errno)}: make room and run again") from error

@@ -6,6 +6,7 @@ import time
 from contextlib import ExitStack
 
 from chaos.inside.transfer_audit.audit_log import QUIET_S
+from chaos.outside.injector import ForeignFaultFailed
 from history import events, layout
 from history.jsonl import UnreadableRun
 from history.seals import count_lines, seal
@@ -37,8 +38,8 @@ class Conductor:
     def conduct(self) -> None:
         """Carry out the plan. Returns also when the server or the load broke off: the history records it.
 
-        Raises UsageError (ServerStartFailed and RunAborted among them), Interrupted, or OSError when the
-        history cannot be written.
+        Raises UsageError (ServerStartFailed and RunAborted among them), Interrupted, ForeignFaultFailed, or
+        OSError when the history cannot be written.
         """
         try:
             self._start()
@@ -121,7 +122,7 @@ def _reason(error: BaseException) -> events.EventData:
     """The event that records an error which ended the run."""
     if isinstance(error, Interrupted):
         return events.InterruptedBy(signal=error.signal)
-    if isinstance(error, (LoadGeneratorLost, UsageError, UnreadableRun)):
+    if isinstance(error, (LoadGeneratorLost, UsageError, UnreadableRun, ForeignFaultFailed)):
         return events.RunFailed(reason=str(error))
     # Standard output may be gone, for instance. That says nothing about the server.
     return events.RunFailed(reason=f"the conductor broke off: {error!r}")
