@@ -46,7 +46,9 @@ def bench_scenario(scenario: Scenario, wanted: str | None, client_ms: float = CL
     `client_ms` bounds the client's delays where the scenario does not.
     """
     if scenario.faults:
-        raise UsageError(f"{scenario.name}: has faults; speed is measured without any")
+        raise UsageError(
+            f"{scenario.name}: has faults, which would slow the server down; choose a scenario without faults"
+        )
     named = [
         index
         for index, phase in enumerate(scenario.phases)
@@ -165,7 +167,7 @@ def side_of(assignments: Sequence[str]) -> Side:
             settings[name] = _value(assignment, text)
     if URL in servers and (settings or SERVER in servers):
         raise UsageError(
-            f"{' '.join(assignments)!r}: a server that is there already stays as it is; give its url alone"
+            f"{' '.join(assignments)!r}: the settings of a running server are fixed; give its url alone"
         )
     return Side(servers.get(SERVER), servers.get(URL), settings, " ".join(assignments))
 
@@ -182,4 +184,4 @@ def _value(assignment: str, text: str) -> bool | int | float | str | list[bool |
         items = [one for one in value if isinstance(one, bool | int | float | str)]
         if len(items) == len(value):
             return items
-    raise UsageError(f"{assignment!r}: is no value")
+    raise UsageError(f"{assignment!r}: is no value; write a number, a word, or a list of them")

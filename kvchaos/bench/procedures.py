@@ -73,7 +73,9 @@ def search(
     if high is None:
         high = _rounded(SEARCH_START_FACTOR * _closed_loop(runner, target, seeds))
     if low >= high:
-        raise UsageError(f"the lowest rate, {low:g}, is not below the highest, {high:g}")
+        raise UsageError(
+            f"the lowest rate, {low:g}, is not below the highest, {high:g}; give --low and --high"
+        )
     for seed in seeds:
         if _search_once(runner, target, seed, (low, high), precision, profile):
             runner.complete_search(seed)

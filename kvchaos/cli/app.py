@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Annotated, NoReturn
 
 import typer
@@ -67,9 +68,16 @@ def application(arguments: Sequence[str]) -> typer.Typer:
         found = getattr(importlib.import_module(f"kvchaos.cli.{module}"), attribute)
         if isinstance(found, typer.Typer):
             app.add_typer(found, name=name)
+            for command in found.registered_commands:
+                command.help = command.help or _help_text(command.callback)
         else:
-            app.command(name)(found)
+            app.command(name, help=_help_text(found))(found)
     return app
+
+
+def _help_text(command: Callable[..., object] | None) -> str:
+    """The docstring of a command with one line a paragraph, which the help text wraps to the terminal."""
+    return "\n\n".join(" ".join(part.split()) for part in (inspect.getdoc(command) or "").split("\n\n"))
 
 
 def _needed(arguments: Sequence[str]) -> Iterable[str]:

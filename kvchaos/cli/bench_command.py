@@ -30,36 +30,40 @@ from kvchaos.errors import UsageError
 from kvchaos.paths import cache_folder
 from kvchaos.planning.scenario_file import find_scenario, load_scenario
 
-app = typer.Typer(no_args_is_help=True, help="Measure speed, in many runs: sweep, slo, compare.")
+app = typer.Typer(no_args_is_help=True, help="Measure speed by many runs: sweep, slo, compare.")
 
 ScenarioArgument = Annotated[str, typer.Argument(help="Name of a scenario, or path of a scenario file.")]
 ServerOption = Annotated[
-    str | None, typer.Option(help="Server environment; else 0.32.0. See: kvchaos server list")
+    str | None, typer.Option(help="Server environment (kvchaos server list). Default: 0.32.0.")
 ]
-StackOption = Annotated[StackName, typer.Option(help="Where the server comes from.")]
+StackOption = Annotated[StackName, typer.Option(help="Where the server runs.")]
 UrlOption = Annotated[
-    str | None, typer.Option(help="With --stack attach: where the server is, http://127.0.0.1:PORT.")
+    str | None, typer.Option(help="With --stack attach: URL of the server, http://127.0.0.1:PORT.")
 ]
-PhaseOption = Annotated[str | None, typer.Option(help="The phase to measure; else the last with role load.")]
+PhaseOption = Annotated[str | None, typer.Option(help="Phase to measure. Default: the last with role load.")]
 SeedOption = Annotated[
     int | None,
-    typer.Option(min=0, max=MAX_SEED, help="Of the first; counted up. Else 1, or a new one with attach."),
+    typer.Option(
+        min=0,
+        max=MAX_SEED,
+        help="Seed of the first run; it increases by 1 for each further run. Default: 1; random with attach.",
+    ),
 ]
 SecondsOption = Annotated[
-    float, typer.Option(min=1, max=3600, help="How long requests arrive, at each rate.")
+    float, typer.Option(min=1, max=3600, help="Duration of the arrivals at each rate, seconds.")
 ]
 MaxConcurrencyOption = Annotated[
-    int, typer.Option(min=1, max=10_000, help="The most requests at once, at a rate.")
+    int, typer.Option(min=1, max=10_000, help="Maximum of requests in flight at a rate.")
 ]
 MaxClientLagOption = Annotated[
-    float, typer.Option(min=0.1, help="How late the client may be itself, where the scenario does not say.")
+    float, typer.Option(min=0.1, help="Maximum lag of the client itself, ms, if the scenario has no bound.")
 ]
-SendingOption = Annotated[ClientKind, typer.Option(help="What sends the load.")]
-WorkersOption = Annotated[int, typer.Option(min=1, max=64, help="Load generator processes.")]
-RunsOption = Annotated[Path | None, typer.Option(help="Folder for what is measured; else ./runs.")]
-TtftOption = Annotated[float | None, typer.Option(min=0.001, help="At most: a good request's TTFT, ms.")]
-TpotOption = Annotated[float | None, typer.Option(min=0.001, help="At most: its time per output token, ms.")]
-E2elOption = Annotated[float | None, typer.Option(min=0.001, help="At most: its end-to-end latency, ms.")]
+SendingOption = Annotated[ClientKind, typer.Option(help="Client that sends the load.")]
+WorkersOption = Annotated[int, typer.Option(min=1, max=64, help="Number of load workers.")]
+RunsOption = Annotated[Path | None, typer.Option(help="Folder for measurements. Default: ./runs.")]
+TtftOption = Annotated[float | None, typer.Option(min=0.001, help="Maximum TTFT of a good request, ms.")]
+TpotOption = Annotated[float | None, typer.Option(min=0.001, help="Maximum TPOT of a good request, ms.")]
+E2elOption = Annotated[float | None, typer.Option(min=0.001, help="Maximum E2EL of a good request, ms.")]
 
 
 @app.command("sweep")
@@ -70,10 +74,11 @@ def sweep_command(
     url: UrlOption = None,
     phase: PhaseOption = None,
     rates: Annotated[
-        str | None, typer.Option(help="Arrivals/s: 1,2,4; else six around what a closed loop reaches.")
+        str | None,
+        typer.Option(help="Arrivals a second, such as 1,2,4. Default: six around the rate of a closed loop."),
     ] = None,
     seconds: SecondsOption = 20.0,
-    repeats: Annotated[int, typer.Option(min=1, max=1000, help="Runs, each with all rates.")] = 3,
+    repeats: Annotated[int, typer.Option(min=1, max=1000, help="Number of runs, each with all rates.")] = 3,
     max_concurrency: MaxConcurrencyOption = IN_FLIGHT,
     ttft_ms: TtftOption = None,
     tpot_ms: TpotOption = None,
@@ -84,7 +89,7 @@ def sweep_command(
     client: SendingOption = DEFAULT_CLIENT,
     runs: RunsOption = None,
 ) -> int:
-    """Throughput and latency over rates, and the rate from which on the server does not keep up."""
+    """Measure throughput and latency over rates, and find the knee."""
     base = bench_scenario(load_scenario(find_scenario(scenario)), phase, max_client_lag_ms)
     target = _target(base, stack, url, server)
     slo = Slo(ttft_ms=ttft_ms, tpot_ms=tpot_ms, e2el_ms=e2el_ms)
@@ -108,17 +113,23 @@ def slo_command(
     tpot_ms: TpotOption = None,
     e2el_ms: E2elOption = None,
     slo_fraction: Annotated[
-        float, typer.Option(min=0.01, max=1, help="Of all requests that must be good.")
+        float, typer.Option(min=0.01, max=1, help="Fraction of all requests that must be good.")
     ] = 0.99,
-    low: Annotated[float, typer.Option(min=0, help="A rate taken to hold, arrivals/s.")] = 0.0,
+    low: Annotated[
+        float, typer.Option(min=0, help="Rate that is assumed to meet the bounds, arrivals a second.")
+    ] = 0.0,
     high: Annotated[
-        float | None, typer.Option(min=0.001, help="Where to begin; else above what a closed loop reaches.")
+        float | None,
+        typer.Option(min=0.001, help="First rate of the search. Default: above the rate of a closed loop."),
     ] = None,
     precision: Annotated[
-        float, typer.Option(min=0.01, max=0.5, help="Search until the rate is known to this share of itself.")
+        float,
+        typer.Option(min=0.01, max=0.5, help="Relative precision of the rate at which the search stops."),
     ] = 0.1,
     seconds: SecondsOption = 20.0,
-    repeats: Annotated[int, typer.Option(min=1, max=1000, help="Searches, each with a seed of its own.")] = 3,
+    repeats: Annotated[
+        int, typer.Option(min=1, max=1000, help="Number of searches, each with its own seed.")
+    ] = 3,
     max_concurrency: MaxConcurrencyOption = IN_FLIGHT,
     seed: SeedOption = None,
     max_client_lag_ms: MaxClientLagOption = CLIENT_MS,
@@ -126,12 +137,12 @@ def slo_command(
     client: SendingOption = DEFAULT_CLIENT,
     runs: RunsOption = None,
 ) -> int:
-    """The highest rate at which enough requests hold the bounds, by bisection."""
+    """Search the highest rate at which enough requests meet the bounds."""
     slo = Slo(ttft_ms=ttft_ms, tpot_ms=tpot_ms, e2el_ms=e2el_ms, share=slo_fraction)
     if not slo.bounds:
         raise UsageError("give at least one bound: --ttft-ms, --tpot-ms or --e2el-ms")
     if high is not None and low >= high:
-        raise UsageError(f"--low {low:g} is not below --high {high:g}")
+        raise UsageError(f"--low {low:g} is not below --high {high:g}; give a lower --low or a higher --high")
     base = bench_scenario(load_scenario(find_scenario(scenario)), phase, max_client_lag_ms)
     target, load = _target(base, stack, url, server), RateProfile(seconds, max_concurrency)
     seeds = _seeds(seed, repeats, [target])
@@ -149,13 +160,17 @@ def compare_command(
     a: Annotated[
         list[str] | None, typer.Option(help="The first side: server=NAME, url=URL, or a setting NAME=VALUE.")
     ] = None,
-    b: Annotated[list[str] | None, typer.Option(help="The second side, likewise.")] = None,
+    b: Annotated[list[str] | None, typer.Option(help="The second side, in the same form.")] = None,
     server: ServerOption = None,
     stack: StackOption = DEFAULT_STACK,
     phase: PhaseOption = None,
-    rates: Annotated[str | None, typer.Option(help="Arrivals/s: 1,2,4; else the phase as it is.")] = None,
+    rates: Annotated[
+        str | None, typer.Option(help="Arrivals a second, such as 1,2,4. Default: those of the phase.")
+    ] = None,
     seconds: SecondsOption = 20.0,
-    pairs: Annotated[int, typer.Option(min=1, max=1000, help="Runs of each side, in turn.")] = 6,
+    pairs: Annotated[
+        int, typer.Option(min=1, max=1000, help="Number of runs of each side; the sides alternate.")
+    ] = 6,
     max_concurrency: MaxConcurrencyOption = IN_FLIGHT,
     ttft_ms: TtftOption = None,
     tpot_ms: TpotOption = None,
@@ -166,14 +181,14 @@ def compare_command(
     client: SendingOption = DEFAULT_CLIENT,
     runs: RunsOption = None,
 ) -> int:
-    """Two servers, or one with two settings: the ratio of each figure, and how sure it is."""
+    """Compare two servers, or two settings of one: the ratio of each figure with its interval."""
     if not a or not b:
-        raise UsageError("say what differs, as --a offload=off --b offload=on")
+        raise UsageError("give the two sides, such as --a offload=off --b offload=on")
     base = bench_scenario(load_scenario(find_scenario(scenario)), phase, max_client_lag_ms)
     wanted, load = _rates(rates), RateProfile(seconds, max_concurrency)
     first, second = (_of_side(side_of(side_text), base, stack, server) for side_text in (a, b))
     if first.side == second.side:
-        raise UsageError(f"both sides are {first.side}")
+        raise UsageError(f"--a and --b: both sides are {first.side}; give two that differ")
     targets = (load.at(first, wanted), load.at(second, wanted)) if wanted else (first, second)
     slo = Slo(ttft_ms=ttft_ms, tpot_ms=tpot_ms, e2el_ms=e2el_ms)
     seeds = _seeds(seed, pairs, targets)
@@ -187,10 +202,10 @@ def compare_command(
 
 @app.command("runs")
 def runs_command(
-    first: Annotated[Path, typer.Argument(help="A run directory.")],
-    second: Annotated[Path, typer.Argument(help="Another one of the same load.")],
+    first: Annotated[Path, typer.Argument(help="Run directory.")],
+    second: Annotated[Path, typer.Argument(help="Another run directory with the same load and seed.")],
 ) -> int:
-    """Two runs that are there already: ratios by phase, from slices of the phases. Needs no server."""
+    """Compare two stored runs: ratios by phase, from slices of the phases. Needs no server."""
     print_sheets(ratio_tables(slice_pairs(first, second)))
     typer.echo("\nintervals: from slices of these two runs; how far runs differ at all they cannot tell")
     return 0
@@ -198,7 +213,7 @@ def runs_command(
 
 @app.command("show")
 def show_command(folder: Annotated[Path, typer.Argument(help="Folder of a measurement.")]) -> int:
-    """Judge the runs of a measurement again, and make all figures anew. Needs no server."""
+    """Judge the runs of a measurement again, and recompute all figures. Needs no server."""
     bench = remeasure(read_bench(folder), folder)
     write_bench(bench, folder)
     return show(bench, folder)

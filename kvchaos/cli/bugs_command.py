@@ -13,10 +13,8 @@ from kvchaos.report.text_tables import plain_table, print_table, update_page
 
 
 def bugs_command(
-    bug: Annotated[str | None, typer.Argument(help="Show all about this one, such as vllm-36533.")] = None,
-    page: Annotated[
-        Path | None, typer.Option(help="Bring the table of this page up to date instead of printing.")
-    ] = None,
+    bug: Annotated[str | None, typer.Argument(help="Show this bug only, such as vllm-36533.")] = None,
+    page: Annotated[Path | None, typer.Option(help="Update the table in this page; print nothing.")] = None,
 ) -> None:
     """List the known bugs of vLLM's releases, or show one and the command that reproduces it."""
     bugs = known_bugs()

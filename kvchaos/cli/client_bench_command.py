@@ -36,15 +36,18 @@ ROOT = Path(__file__).parents[2]
 
 
 def client_bench_command(
-    workers: Annotated[int, typer.Option(min=1, max=64, help="Load generator processes.")] = 1,
-    client: Annotated[ClientKind, typer.Option(help="Which of the load clients.")] = "openai",
-    seconds: Annotated[float, typer.Option(min=3, max=60, help="Length of each step.")] = 5.0,
+    workers: Annotated[int, typer.Option(min=1, max=64, help="Number of load workers.")] = 1,
+    client: Annotated[ClientKind, typer.Option(help="Client to measure.")] = "openai",
+    seconds: Annotated[float, typer.Option(min=3, max=60, help="Duration of each step, seconds.")] = 5.0,
     concurrency: Annotated[
-        list[int] | None, typer.Option(min=1, max=10_000, help="Requests at once; may be repeated.")
+        list[int] | None,
+        typer.Option(
+            min=1, max=10_000, help="Requests in flight; may be repeated. Default: 1, 8, 32, 128, 512."
+        ),
     ] = None,
-    last: Annotated[bool, typer.Option("--last", help="Show the last measurement instead.")] = False,
+    last: Annotated[bool, typer.Option("--last", help="Show the last measurement; measure nothing.")] = False,
 ) -> int:
-    """Measure the load client against a mock server, and keep the figures in the cache folder."""
+    """Measure the load client against a mock server, and store the figures in the cache folder."""
     folder = client_bench_folder(cache_folder())
     if last:
         bench = latest_bench(folder)

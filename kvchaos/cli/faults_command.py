@@ -160,11 +160,9 @@ def _bounds(parameter: Parameter) -> str:
 
 
 def faults_command(
-    page: Annotated[
-        Path | None, typer.Option(help="Bring the tables of this page up to date instead of printing.")
-    ] = None,
+    page: Annotated[Path | None, typer.Option(help="Update the tables in this page; print nothing.")] = None,
 ) -> None:
-    """List the faults: what each does, where, what proves it, what comes of it, how it heals."""
+    """List the faults: action, injection point, evidence, effect, healing, and parameters."""
     if page is None:
         print_table(kinds_table())
         print_table(outside_table())

@@ -15,8 +15,8 @@ from kvchaos.judging.judge_run import exit_code, judge_run_dir
 from kvchaos.terminal.result_tables import show_run
 
 
-def judge_command(run_dir: Annotated[Path, typer.Argument(help="A run directory.")]) -> int:
-    """Judge a run again. Needs no server."""
+def judge_command(run_dir: Annotated[Path, typer.Argument(help="Run directory.")]) -> int:
+    """Judge a stored run again. Needs no server."""
     try:
         plan = read_plan(run_dir)
         verdict = judge_run_dir(run_dir)
@@ -28,8 +28,8 @@ def judge_command(run_dir: Annotated[Path, typer.Argument(help="A run directory.
     return exit_code([verdict.outcome])
 
 
-def reseal_command(run_dir: Annotated[Path, typer.Argument(help="A run directory.")]) -> int:
-    """Seal a run again whose files were altered on purpose, as tests do. Its verdict says so."""
+def reseal_command(run_dir: Annotated[Path, typer.Argument(help="Run directory.")]) -> int:
+    """Seal a run again after its files were changed on purpose. Its verdict says "resealed"."""
     if not run_dir.is_dir():
         raise UsageError(f"{run_dir}: no such run directory")
     try:

@@ -31,43 +31,42 @@ HEATMAP = "heatmap.html"
 
 def matrix_command(
     releases: Annotated[
-        str | None, typer.Option(help="Releases with spaces or commas between; else all.")
+        str | None, typer.Option(help="Releases, separated by spaces or commas. Default: all.")
     ] = None,
     scenarios: Annotated[
-        str | None, typer.Option(help="Scenarios with spaces or commas between; else all local ones.")
+        str | None, typer.Option(help="Scenarios, separated by spaces or commas. Default: all local ones.")
     ] = None,
     shard: Annotated[str | None, typer.Option(help="NUMBER/OF: one of several parts, such as 2/5.")] = None,
     seed: Annotated[
-        int, typer.Option(min=0, max=MAX_SEED, help="Decides what is left to chance.")
+        int, typer.Option(min=0, max=MAX_SEED, help="Seed of all random choices.")
     ] = DEFAULT_SEED,
     keep: Annotated[
-        bool, typer.Option("--keep", help="Keep the environments that are installed for it.")
+        bool, typer.Option("--keep", help="Keep the server environments that this command installs.")
     ] = False,
-    retry: Annotated[
-        bool, typer.Option("--retry", help="Run the cells again whose outcome is unknown.")
-    ] = False,
+    retry: Annotated[bool, typer.Option("--retry", help="Run cells again whose outcome is unknown.")] = False,
     accept_code: Annotated[
         bool,
         typer.Option(
             "--accept-code",
-            help="Do not run cells again that other code has made: for a change that cannot alter a run.",
+            help="Keep cells that other code made. For a change of the code that cannot alter a run.",
         ),
     ] = False,
     results: Annotated[Path, typer.Option(help="Folder with a file of results for each release.")] = RESULTS,
     runs: Annotated[
-        Path | None, typer.Option(help="Folder for run directories; else one in the cache folder.")
+        Path | None,
+        typer.Option(help="Folder for run directories. Default: matrix-runs in the cache folder."),
     ] = None,
     page: Annotated[
-        Path | None, typer.Option(help="Bring the matrix in this page up to date, too: docs/releases.md")
+        Path | None, typer.Option(help="Also update the matrix in this page: docs/releases.md.")
     ] = None,
     html: Annotated[
-        Path | None, typer.Option(help=f"Where the heat map goes; else {HEATMAP} in the folder of results.")
+        Path | None, typer.Option(help=f"Path of the heat map. Default: {HEATMAP} in the folder of results.")
     ] = None,
     page_only: Annotated[
-        bool, typer.Option("--page-only", help="Run nothing: page and heat map from the results at hand.")
+        bool, typer.Option("--page-only", help="Update page and heat map from stored results; run nothing.")
     ] = False,
 ) -> int:
-    """Run every local scenario on every release, and keep what came of it. Goes on where it was interrupted.
+    """Run every local scenario on every release, and store the results. Resumes after an interruption.
 
     Exit code: 0 when all cells are as expected, 1 when one is not, 2 when one is unknown or could not be
     run, 3 for bad input.

@@ -26,27 +26,26 @@ def oracles_command(
     selftest: Annotated[
         bool,
         typer.Option(
-            "--selftest", help="Run all mutants against a real server: does each oracle find its own?"
+            "--selftest",
+            help="Run all mutants against a real server. Exit code 0: each is detected, no false alarm.",
         ),
     ] = False,
-    rules: Annotated[bool, typer.Option("--rules", help="List the rules that they judge by.")] = False,
+    rules: Annotated[bool, typer.Option("--rules", help="List the rules.")] = False,
     server: Annotated[
-        str | None, typer.Option(help="Server environment; else 0.32.0. See: kvchaos server list")
+        str | None, typer.Option(help="Server environment (kvchaos server list). Default: 0.32.0.")
     ] = None,
     only: Annotated[
-        list[str] | None, typer.Option(help="Runs of the self-test, by name; may be repeated.")
+        list[str] | None, typer.Option(help="Name of a run of the self-test; may be repeated. Default: all.")
     ] = None,
-    runs: Annotated[Path | None, typer.Option(help="Folder for run directories; else ./runs.")] = None,
-    page: Annotated[
-        Path | None, typer.Option(help="Bring the tables of this page up to date instead of printing.")
-    ] = None,
+    runs: Annotated[Path | None, typer.Option(help="Folder for run directories. Default: ./runs.")] = None,
+    page: Annotated[Path | None, typer.Option(help="Update the tables in this page; print nothing.")] = None,
 ) -> int:
-    """List the oracles, or prove that they can see; exit code 0: all was seen and nothing beside, else 1."""
+    """List the oracles or their rules, or prove by mutants that they detect what they must."""
     if not selftest:
         if server or only or runs:
-            raise UsageError("--server, --only and --runs go with --selftest")
+            raise UsageError("--server, --only and --runs need --selftest")
         if page is not None and rules:
-            raise UsageError("--page does not go with --rules")
+            raise UsageError("give --page or --rules, not both")
         if page is not None:
             update_page(page, insert_tables)
         elif rules:
@@ -55,7 +54,7 @@ def oracles_command(
             _list()
         return 0
     if page is not None or rules:
-        raise UsageError(f"{'--page' if page else '--rules'} does not go with --selftest")
+        raise UsageError(f"give {'--page' if page else '--rules'} or --selftest, not both")
     chosen = _chosen(only)
     workspace = Workspace(cache=cache_folder(), runs=runs.absolute() if runs else runs_folder(), port=None)
     if any(session.prometheus for session in chosen):
@@ -90,7 +89,7 @@ def _chosen(only: list[str] | None) -> list[Session]:
     known = {session.name: session for session in sessions()}
     unknown = [name for name in only or () if name not in known]
     if unknown:
-        raise UsageError(f"no run of the proof is called {unknown[0]}; there are: {', '.join(known)}")
+        raise UsageError(f"--only {unknown[0]}: no such run of the self-test; there are {', '.join(known)}")
     return [known[name] for name in only] if only else list(known.values())
 
 

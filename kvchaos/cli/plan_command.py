@@ -36,18 +36,22 @@ TEMP = "kvchaos-xxxxxxxx"
 
 def plan_command(
     scenario: Annotated[str, typer.Argument(help="Name of a scenario, or path of a scenario file.")],
-    stack: Annotated[StackName, typer.Option(help="Where the server comes from.")] = DEFAULT_STACK,
+    stack: Annotated[StackName, typer.Option(help="Where the server runs.")] = DEFAULT_STACK,
     server: Annotated[
-        str, typer.Option(help="Server environment, or with compose stacks a release.")
+        str, typer.Option(help="Server environment; with a compose stack a release.")
     ] = DEFAULT_SERVER,
-    port: Annotated[int | None, typer.Option(help="The server's port on 127.0.0.1; else a free one.")] = None,
-    grafana: Annotated[bool, typer.Option("--grafana", help="With compose stacks: Grafana too.")] = False,
+    port: Annotated[
+        int | None, typer.Option(help="Port of the server on 127.0.0.1. Default: a free one.")
+    ] = None,
+    grafana: Annotated[
+        bool, typer.Option("--grafana", help="With a compose stack: include Grafana.")
+    ] = False,
 ) -> None:
-    """Print the server's command, and with compose stacks the whole project. Nothing is started."""
+    """Check a scenario and print the server's command, with a compose stack the project. Starts nothing."""
     loaded = load_scenario(find_scenario(scenario))
     can = CAPABILITIES[stack]
     if not can.starts_server:
-        raise UsageError("--stack attach starts nothing, so there is nothing to plan")
+        raise UsageError("--stack attach starts nothing, so there is nothing to plan; choose another stack")
     check_stack(loaded, stack)
     platform = can.containers
     cache = cache_folder()

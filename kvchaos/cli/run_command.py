@@ -41,60 +41,73 @@ def run_command(
         list[str] | None, typer.Argument(help="Names of scenarios, or paths of scenario files.")
     ] = None,
     server: Annotated[
-        str | None, typer.Option(help="Server environment; else 0.32.0. See: kvchaos server list")
+        str | None, typer.Option(help="Server environment (kvchaos server list). Default: 0.32.0.")
     ] = None,
     stack: Annotated[
-        StackName | None, typer.Option(help="Where the server comes from; else local: processes, no Docker.")
+        StackName | None,
+        typer.Option(help="Where the server runs. Default: local, as processes without Docker."),
     ] = None,
     url: Annotated[
-        str | None, typer.Option(help="With --stack attach: where the server is, http://127.0.0.1:PORT.")
+        str | None, typer.Option(help="With --stack attach: URL of the server, http://127.0.0.1:PORT.")
     ] = None,
     grafana: Annotated[
         bool,
-        typer.Option("--grafana", help="With compose stacks: Grafana too; it stays up, see kvchaos clean."),
+        typer.Option(
+            "--grafana", help="With a compose stack: start Grafana. It stays up until kvchaos clean."
+        ),
     ] = False,
-    every: Annotated[bool, typer.Option("--all", help="All that come with kvchaos for this stack.")] = False,
+    every: Annotated[bool, typer.Option("--all", help="All scenarios of kvchaos for this stack.")] = False,
     seed: Annotated[
         int | None,
-        typer.Option(
-            min=0, max=MAX_SEED, help="Decides what is left to chance; else 1, or a new one with attach."
-        ),
+        typer.Option(min=0, max=MAX_SEED, help="Seed of all random choices. Default: 1; random with attach."),
     ] = None,
-    repeat: Annotated[int, typer.Option(min=1, help="Runs of each scenario, with seeds counted up.")] = 1,
-    workers: Annotated[int, typer.Option(min=1, max=64, help="Load generator processes.")] = 1,
+    repeat: Annotated[int, typer.Option(min=1, help="Runs of each scenario, with consecutive seeds.")] = 1,
+    workers: Annotated[int, typer.Option(min=1, max=64, help="Number of load workers.")] = 1,
     listen: Annotated[
         str | None,
-        typer.Option(help="HOST:PORT: wait there for the workers, and start none; see kvchaos worker."),
+        typer.Option(help="HOST:PORT. Wait there for load workers (kvchaos worker), start none."),
     ] = None,
     client: Annotated[
         ClientKind | None,
-        typer.Option(help="What sends the load: else openai; lean takes a fraction of the processor."),
+        typer.Option(help="Client that sends the load. Default: openai. lean needs less processor time."),
     ] = None,
     on_gpu: Annotated[
         bool,
-        typer.Option("--gpu", help="Check first that there is a GPU and that the server is built for it."),
+        typer.Option("--gpu", help="Check first that there is a GPU and a server build for it."),
     ] = False,
     fresh: Annotated[
-        bool, typer.Option("--fresh", help="A new server for each run; else one proved clean is used again.")
+        bool,
+        typer.Option(
+            "--fresh", help="Start a new server for each run. Default: reuse one that is proved clean."
+        ),
     ] = False,
-    port: Annotated[int | None, typer.Option(help="The server's port on 127.0.0.1; else a free one.")] = None,
+    port: Annotated[
+        int | None, typer.Option(help="Port of the server on 127.0.0.1. Default: a free one.")
+    ] = None,
     prometheus: Annotated[
-        bool, typer.Option("--prometheus", help="Let Prometheus scrape the server, too, as a second record.")
+        bool, typer.Option("--prometheus", help="Let Prometheus scrape the server too, as a second record.")
     ] = False,
     replay: Annotated[
-        Path | None, typer.Option(help="Run directory: strike the same arrivals as that run did.")
+        Path | None, typer.Option(help="Run directory. Repeat its scenario with exactly its injections.")
     ] = None,
     logprob_tolerance: Annotated[
         float | None,
-        typer.Option(min=0.0, help="Right answers may differ by so much in a logprob; else as known."),
+        typer.Option(
+            min=0.0, help="Allowed difference of equal answers in a logprob. Default: that of the release."
+        ),
     ] = None,
     as_release: Annotated[
         str | None,
-        typer.Option(help="Expect the known bugs of this release, such as 0.28.0; else of what vLLM says."),
+        typer.Option(
+            help="Expect the known bugs of this release, such as 0.28.0. Default: the version of vLLM."
+        ),
     ] = None,
-    runs: Annotated[Path | None, typer.Option(help="Folder for run directories; else ./runs.")] = None,
+    runs: Annotated[Path | None, typer.Option(help="Folder for run directories. Default: ./runs.")] = None,
 ) -> int:
-    """Run scenarios and judge them. Exit code: 0 as expected, 1 not as expected, 2 unknown, 3 bad input."""
+    """Run scenarios and judge them.
+
+    Exit code: 0 as expected, 1 not as expected, 2 unknown, 3 bad input.
+    """
     if [bool(scenarios), every, replay is not None].count(True) != 1:
         raise UsageError("name the scenarios to run, or give --all, or --replay RUN_DIR (one of the three)")
     if replay is not None:
@@ -115,7 +128,7 @@ def run_command(
         _require_gpu(stack, server or DEFAULT_SERVER, cache, port)
     if grafana and can.containers is None:
         with_containers = (name for name, each in CAPABILITIES.items() if each.containers)
-        raise UsageError(f"--grafana goes with --stack {' or '.join(with_containers)}")
+        raise UsageError(f"--grafana needs --stack {' or '.join(with_containers)}")
     if prometheus and can.containers is None:
         need_prometheus(os.environ)
     workspace = Workspace(cache=cache, runs=runs.absolute() if runs else runs_folder(), port=port)
@@ -156,7 +169,7 @@ def _require_gpu(stack: StackName, server: str, cache: Path, port: int | None) -
     elif can.starts_processes:
         gpu.require(gpu.examine_local(server, cache, port))
     else:
-        raise UsageError(f"--gpu goes with --stack local or compose-gpu, not with {stack}")
+        raise UsageError(f"--gpu needs --stack local or compose-gpu, not with {stack}")
 
 
 def _release(text: str) -> Version:
@@ -193,7 +206,7 @@ def server_for(
             )
         return inspect_server(url)
     if url is not None:
-        raise UsageError("--url goes with --stack attach")
+        raise UsageError("--url needs --stack attach")
     version = server or DEFAULT_SERVER
     if can.containers is None:
         return find_server(version, cache)

@@ -30,10 +30,10 @@ COLOURS = {CheckState.OK: "green", CheckState.WARN: "yellow", CheckState.BAD: "r
 
 def doctor(
     with_gpu: Annotated[
-        bool, typer.Option("--gpu", help="Also check what runs on a GPU in containers need.")
+        bool, typer.Option("--gpu", help="Also check what containers with a GPU need.")
     ] = False,
 ) -> None:
-    """Check this machine and tell how to mend what is missing."""
+    """Check this machine, and print the command that fixes each problem."""
     checks = list(examine(cache_folder(), runs_folder()))
     if with_gpu:
         checks += gpu.examine(None)
@@ -53,7 +53,7 @@ server_app = typer.Typer(no_args_is_help=True, help="Install, add, list and remo
 def install_server(
     version: Annotated[str, typer.Argument(metavar="VERSION", help="A vLLM release, such as 0.32.0.")],
 ) -> None:
-    """Install a vLLM release for the CPU. Does nothing when it is there and whole."""
+    """Install a vLLM release for the CPU. Does nothing if it is installed."""
     console = Console(stderr=True)
     with shown(console) as progress:
         server = installing.install(version, cache_folder(), progress)
@@ -62,10 +62,10 @@ def install_server(
 
 @server_app.command("add")
 def add_server(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="What to call it.")],
-    python: Annotated[Path, typer.Option(help="The interpreter of an environment that has vLLM.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the environment.")],
+    python: Annotated[Path, typer.Option(help="Python interpreter of an environment with vLLM.")],
 ) -> None:
-    """Note an environment of your own under a name. It is never changed or deleted."""
+    """Register an environment of your own under a name. kvchaos never changes or deletes it."""
     console = Console(stderr=True)
     with shown(console) as progress:
         server = installing.add(name, python, cache_folder(), progress)
@@ -88,7 +88,9 @@ def list_command() -> None:
 
 
 @server_app.command("remove")
-def remove_server(name: Annotated[str, typer.Argument(metavar="NAME")]) -> None:
+def remove_server(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the environment.")],
+) -> None:
     """Remove an installed environment, or forget an added one."""
     with shown(Console(stderr=True)) as progress:
         installing.remove(name, cache_folder(), progress)
@@ -101,7 +103,7 @@ def _print_server(server: ServerEnv) -> None:
 
 ALL_TOOLS = (PROMETHEUS, CHROMIUM)
 
-tools_app = typer.Typer(no_args_is_help=True, help="Obtain Prometheus and Chromium without root.")
+tools_app = typer.Typer(no_args_is_help=True, help="Install Prometheus and Chromium without root.")
 
 
 @tools_app.callback()
@@ -112,13 +114,13 @@ def tools_group() -> None:
 @tools_app.command("install")
 def install_programs(
     names: Annotated[
-        list[str] | None, typer.Argument(metavar="NAME", help="prometheus, chromium. Default: both.")
+        list[str] | None, typer.Argument(metavar="NAME", help="prometheus or chromium. Default: both.")
     ] = None,
 ) -> None:
-    """Obtain Prometheus and Chromium where this machine lacks them. Does nothing when they are there.
+    """Install Prometheus and Chromium if this machine lacks them, without root.
 
-    Prometheus serves `kvchaos run --prometheus`, Chromium serves the tests of this software. What cannot
-    be obtained is named; with CI=true it is an error.
+    `kvchaos run --prometheus` needs Prometheus, the tests of kvchaos need Chromium. A program that cannot be
+    obtained is reported; with CI=true it is an error.
     """
     outcomes = {tool: existing_tool(tool, os.environ) for tool in _chosen(names)}
     lacking = [tool for tool, outcome in outcomes.items() if outcome is None]

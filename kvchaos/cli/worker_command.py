@@ -21,10 +21,12 @@ END_S = 10.0
 
 def worker_command(
     master: Annotated[
-        str, typer.Option(help="Where the run is conducted: HOST:PORT, as given there with --listen.")
+        str, typer.Option(help="HOST:PORT of the conductor, as given there with --listen.")
     ] = "127.0.0.1",
-    processes: Annotated[int, typer.Option(min=1, max=64, help="How many workers.")] = 1,
-    once: Annotated[bool, typer.Option("--once", help="End after one run; else wait for the next.")] = False,
+    processes: Annotated[int, typer.Option(min=1, max=64, help="Number of load workers.")] = 1,
+    once: Annotated[
+        bool, typer.Option("--once", help="End after one run. Default: wait for the next.")
+    ] = False,
 ) -> int:
     """Send load in runs that another machine conducts with `kvchaos run --listen`, one after the other."""
     address = master_address(master)

@@ -51,4 +51,6 @@ def check_free(address: MasterAddress) -> None:
         try:
             probe.bind((address.host, address.port))
         except OSError as error:
-            raise UsageError(f"--listen {address}: nobody can listen there: {error.strerror}") from error
+            raise UsageError(
+                f"--listen {address}: this machine cannot listen there: {error.strerror}"
+            ) from error

@@ -82,7 +82,7 @@ class LocalPrometheus:
         if self._process is None:
             return
         if end_group(self._record.group(self._process.pid), GRACE_S).processes:
-            raise UsageError(f"Prometheus (process {self._process.pid}) does not end: end it by hand")
+            raise UsageError(f"Prometheus (process {self._process.pid}) does not end; kill this process")
         self._process.wait()
         self._record.drop_group(self._process.pid)
         self._process = None

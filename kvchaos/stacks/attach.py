@@ -84,7 +84,9 @@ def _described(base_url: str, endpoints: ServerEndpoints) -> AttachedServer:
     samples = _samples(base_url, endpoints.metrics())
     busy = sum(value for key, value in samples.items() if key.startswith(BUSY))
     if busy:
-        raise UsageError(f"{base_url}: {busy:g} requests of others are under way; its counts would be theirs")
+        raise UsageError(
+            f"{base_url}: {busy:g} requests of other clients are in flight; stop these clients first"
+        )
     model = _read(_Models, f"{base_url}/v1/models", endpoints.models()).data[0]
     version = _read(_Version, f"{base_url}/version", endpoints.version()).version
     try:
@@ -99,7 +101,9 @@ def _described(base_url: str, endpoints: ServerEndpoints) -> AttachedServer:
             gpu_blocks=int(cache["num_gpu_blocks"]),
         )
     except (StopIteration, InvalidVersion, KeyError, ValueError) as error:
-        raise UsageError(f"{base_url}: the server does not tell what it is: {error!r}") from error
+        raise UsageError(
+            f"{base_url}: no vLLM server, or one whose version or metrics cannot be read: {error!r}"
+        ) from error
 
 
 def attached_scenario(scenario: Scenario, server: AttachedServer) -> Scenario:
@@ -108,7 +112,9 @@ def attached_scenario(scenario: Scenario, server: AttachedServer) -> Scenario:
     Raises UsageError for one that needs more than load.
     """
     if scenario.faults:
-        raise UsageError(f"scenario {scenario.name} has faults: they cannot be armed in an attached server")
+        raise UsageError(
+            f"scenario {scenario.name} has faults, which an attached server cannot have; choose another"
+        )
     settings = ServerSettings(
         gpu_blocks=server.gpu_blocks,
         block_size=server.block_size,

@@ -187,4 +187,4 @@ def _image_versions(builder: ImageBuilder, image: str) -> ImageVersions:
     try:
         return ImageVersions.model_validate_json(runner.run(command, os.environ)[-1])
     except (CommandFailed, IndexError, ValidationError) as error:
-        raise UsageError(f"{image} does not tell what is in it: see {runner.log}") from error
+        raise UsageError(f"{image}: its versions cannot be read; see {runner.log}") from error

@@ -128,7 +128,7 @@ def test_offload_off_disables_all_offload_settings() -> None:
         (["speed=9"], "write name=value, with a name of server, url, gpu_blocks"),
         (["gpu_blocks=40", "gpu_blocks=50"], "gpu_blocks was given before"),
         (["server=a", "server=b"], "server was given before"),
-        (["url=http://127.0.0.1:8000", "gpu_blocks=40"], "stays as it is; give its url alone"),
+        (["url=http://127.0.0.1:8000", "gpu_blocks=40"], "are fixed; give its url alone"),
         (["gpu_blocks=[[1]]"], "is no value"),
         (["gpu_blocks=[1"], "is no value"),
         (["gpu_blocks="], "is no value"),

@@ -49,4 +49,4 @@ def test_gpu_option_without_a_gpu_stack_is_a_usage_error(
     stack: list[str], cache: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(["run", "--gpu", "baseline-offload", "--stack", *stack]) == 3
-    assert "--gpu goes with --stack local or compose-gpu" in capsys.readouterr().err
+    assert "--gpu needs --stack local or compose-gpu" in capsys.readouterr().err

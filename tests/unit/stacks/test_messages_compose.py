@@ -66,7 +66,7 @@ def test_missing_docker_names_what_to_install(monkeypatch: pytest.MonkeyPatch, t
     [
         (("plan", "baseline-offload", "--stack", "attach"), "nothing to plan"),
         (("plan", "baseline-offload", "--stack", "compose-cpu", "--server", "0.1"), "unknown vLLM release"),
-        (("run", "baseline-offload", "--grafana"), "--grafana goes with --stack compose-cpu or compose-gpu"),
+        (("run", "baseline-offload", "--grafana"), "--grafana needs --stack compose-cpu or compose-gpu"),
     ],
 )
 def test_unsupported_compose_option_is_refused(

@@ -16,13 +16,13 @@ from tests.unit.stacks.test_stack_attach import IDLE, METRICS, server
     [
         ({"/version": None}, "/version: HTTP status 404"),
         ({"/version": "{}"}, "/version: not what a vLLM server answers"),
-        ({"/version": '{"version": "main"}'}, "does not tell what it is"),
+        ({"/version": '{"version": "main"}'}, "cannot be read"),
         ({"/v1/models": '{"data": []}'}, "/v1/models: not what a vLLM server answers"),
         ({"/metrics": "<html>"}, "/metrics: malformed"),
-        ({"/metrics": "up 1\n"}, "does not tell what it is"),
+        ({"/metrics": "up 1\n"}, "cannot be read"),
         (
             {"/metrics": METRICS.replace(IDLE, IDLE.replace("0.0", "3.0"))},
-            "3 requests of others",
+            "3 requests of other clients",
         ),
     ],
 )
@@ -49,7 +49,7 @@ def test_a_server_that_does_not_get_healthy_is_not_ready() -> None:
     [
         (["--stack", "attach"], "--url"),
         (["--stack", "attach", "--url", "http://127.0.0.1:1", "--server", "0.32.0"], "no --server"),
-        (["--url", "http://127.0.0.1:1"], "--url goes with --stack attach"),
+        (["--url", "http://127.0.0.1:1"], "--url needs --stack attach"),
     ],
 )
 def test_options_that_do_not_go_together_are_refused(
