@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from chaos.fault_catalogue import KINDS, ORIGINS
@@ -75,6 +75,7 @@ def _row(
         steps=[
             _armed(band),
             _fired(fired, real),
+            *_raised(history, fault),
             _consequential(history, fault, real),
             _healed(history, fault),
             *map(_declared, effects),
@@ -109,6 +110,14 @@ def _fired(fired: list[FaultRecord], real: list[FaultRecord]) -> FaultStep:
     return FaultStep(
         observed=True, name="fired", detail=f"{detail}, and {idle}" if len(fired) > len(real) else detail
     )
+
+
+def _raised(history: History, fault: FaultSpec) -> Iterator[FaultStep]:
+    """An error of the fault's own code, where that is of another package."""
+    refusals = [line.refusal for line in history.faults if line.fault == fault.id]
+    errors = [refusal.detail for refusal in refusals if refusal and refusal.reason == "fault-raised"]
+    if errors:
+        yield FaultStep(observed=False, name=f"raised {len(errors)} times", detail=errors[0])
 
 
 def _consequential(history: History, fault: FaultSpec, real: list[FaultRecord]) -> FaultStep:

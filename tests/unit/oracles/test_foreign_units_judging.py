@@ -15,6 +15,7 @@ from history.fired_fault import FiredFault
 from history.protocol.evidence import Refused, as_stored
 from history.verdict import Subject
 from kvchaos.judging.judge_run import judge
+from kvchaos.report.html.report_page import full_page
 from oracles import faults_fired
 from tests.support.acme_units import ORIGIN
 from tests.support.contract_violating_runs import struck
@@ -52,6 +53,15 @@ def raised(run: Run) -> Run:
     refused = as_stored(Refused(reason="fault-raised", detail=detail))
     run.faults.append(msgspec.structs.replace(run.faults[-1], event="refused", n=9, evidence=refused))
     return run
+
+
+def test_report_shows_the_error_that_a_fault_raised() -> None:
+    history = raised(struck(KIND, 1)).history()
+    page = full_page(history, judge(history))
+    assert page.drawn is not None
+    (row,) = page.drawn.faults
+    (step,) = [step for step in row.steps if ORIGIN in step.detail]
+    assert not step.observed
 
 
 @pytest.mark.parametrize("different", [False, True])
