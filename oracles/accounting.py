@@ -24,6 +24,9 @@ RECOMPUTED = "vllm:prompt_tokens_recomputed_total"
 """0.16 to 0.19 only: the last token of a prompt found in the cache, counted as cached and as computed."""
 CACHED_BY_TIER = "vllm:prompt_tokens_cached_by_source_total"
 TIERS_SINCE = (0, 32)
+MISSES_SINCE = (0, 28)
+"""Before it, a lookup on the device was counted each time that a request was tried."""
+NO_PREFIX_CACHING = "--no-enable-prefix-caching"
 CACHE_SOURCES = ("local_cache_hit", "external_kv_transfer")
 
 
@@ -44,6 +47,11 @@ TIERS_SUM = _rule(
     "vLLM documentation",
 )
 HITS_EXCEED = _rule("hits-exceed-queries", "No cache has more tokens hit than looked up.")
+LOOKUPS_EXCEED_MISSES = _rule(
+    "tier-lookups-exceed-misses",
+    "No more tokens are looked up in the offload tier than the device did not have, from 0.28 on.",
+    "vLLM source",
+)
 CACHE_OFF = _rule(
     "hit-in-disabled-cache",
     "No token comes from a cache that the server was started without.",
@@ -66,6 +74,7 @@ RULES = (
     SOURCE_RANGE,
     TIERS_SUM,
     HITS_EXCEED,
+    LOOKUPS_EXCEED_MISSES,
     CACHE_OFF,
     NEW_PROMPT,
     USAGE_RANGE,
@@ -93,6 +102,7 @@ def judge(history: History) -> OracleResult:
         _sources(window, found)
         _tiers(history, window, found)
         _hits(window, found)
+        _misses(history, window, found)
         _switched_off(history, window, found)
         transfers.compare(history, window, found)
         if window.ended:
@@ -166,12 +176,27 @@ def _hits(window: Window, found: Findings) -> None:
             window.violation(found, HITS_EXCEED, text, figures, f"{cache}_hits_total")
 
 
+def _misses(history: History, window: Window, found: Findings) -> None:
+    """Judge lookups in the tier: only what the device does not have is looked up there."""
+    if release(history) < MISSES_SINCE or NO_PREFIX_CACHING in history.plan.scenario.server.extra_args:
+        return
+    grown = window.need(found, f"{LOCAL}_queries_total", f"{LOCAL}_hits_total", f"{EXTERNAL}_queries_total")
+    if grown is None:
+        return
+    queries, hits, looked_up = grown
+    found.checked += 1
+    if looked_up > queries - hits:
+        text = f"{looked_up:g} tokens looked up in the tier, {queries - hits:g} that the device did not have"
+        figures = {"looked_up": looked_up, "misses": queries - hits}
+        window.violation(found, LOOKUPS_EXCEED_MISSES, text, figures, f"{EXTERNAL}_queries_total")
+
+
 def _switched_off(history: History, window: Window, found: Findings) -> None:
     """No token comes from a cache that the server was started without."""
     server = history.plan.scenario.server
     if not server.offload:
         _zero(window, found, CACHE_OFF, "offload is off", BY_SOURCE, source="external_kv_transfer")
-    if "--no-enable-prefix-caching" in server.extra_args:
+    if NO_PREFIX_CACHING in server.extra_args:
         _zero(window, found, CACHE_OFF, "prefix caching is off", BY_SOURCE, source="local_cache_hit")
 
 

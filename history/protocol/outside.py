@@ -123,6 +123,14 @@ class WrongRequestsSent(OutsideFiring, frozen=True):
     """Begins of the answers."""
 
 
+class CachesReset(OutsideFiring, frozen=True):
+    status: int = NO_STATUS
+    """HTTP status; `NO_STATUS` where no response came."""
+    ms: Count = 0
+    body: str = ""
+    """Begin of the response."""
+
+
 class AbortStorm(OutsideFiring, frozen=True):
     """Clients that connected together and aborted together. Of `abort_storm`."""
 

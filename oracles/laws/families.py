@@ -48,6 +48,7 @@ ELSEWHERE: Mapping[str, tuple[str, ...]] = {
     "vllm:external_prefix_cache_queries_total": (
         "accounting/hits-exceed-queries",
         "accounting/lookups-exceed-prompts",
+        "accounting/tier-lookups-exceed-misses",
     ),
     "vllm:external_prefix_cache_hits_total": (
         "accounting/hits-exceed-queries",

@@ -151,6 +151,12 @@ ALTERATIONS = (
         _metric((accounting.CACHED_BY_TIER,), _more),
         accounting.TIERS_SINCE,
     ),
+    Alteration(
+        accounting.LOOKUPS_EXCEED_MISSES,
+        "a block that the device has is looked up in the tier, too",
+        _metric((f"{EXTERNAL}_queries_total",), lambda value: value + 32),
+        accounting.MISSES_SINCE,
+    ),
     Alteration(accounting.CACHE_OFF, "a server without prefix cache has hits there", _prefix_caching_is_off),
     Alteration(accounting.NEW_PROMPT, "prompts that are all new are found in a cache", _all_prompts_are_new),
     Alteration(

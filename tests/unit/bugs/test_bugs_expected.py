@@ -105,7 +105,7 @@ RESOLVED: dict[tuple[str, str], tuple[set[str], set[str]]] = {
     ("0.22.1", "mid-prefill-preemption"): ({"progress/deadlock"}, set()),
     ("0.24.0", "mid-prefill-preemption"): (set(), set()),
     ("0.22.1", "parameter-mix"): ({"server-alive/died"}, set()),
-    ("0.28.0", "parameter-mix"): (set(), set()),
+    ("0.28.0", "parameter-mix"): ({"accounting/tier-lookups-exceed-misses"}, set()),
     ("0.20.2", "evict-storm"): (set(), set()),
     ("0.26.0", "aborts"): ({"server-alive/died"}, set()),
     ("0.32.0", "aborts"): ({"accounting/abandoned-requests"}, set()),

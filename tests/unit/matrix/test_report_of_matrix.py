@@ -115,7 +115,7 @@ def test_the_heat_map_loads_nothing_and_runs_nothing(grid: Grid) -> None:
 
 def test_the_guide_has_each_release_once_and_what_to_do(grid: Grid) -> None:
     made = bug_pages.insert_guide(PAGE, known_releases(), known_bugs())
-    (part,) = re.findall(r"### 0\.20\.0 to 0\.22\.1\n\n(.*?)\n\n", made, re.DOTALL)
+    (part,) = re.findall(r"### 0\.22\.0 to 0\.22\.1\n\n(.*?)\n\n", made, re.DOTALL)
     deadlock = next(line for line in part.splitlines() if "vllm-45388" in line)
     guidance = find_bug("vllm-45388", known_bugs()).guidance
     assert guidance is not None

@@ -53,6 +53,8 @@ def broken(run: Run, rule: str, phase: str | None = None) -> Finding:
         (CACHED, 600.0, "cached-exceeds-prompt", {"cached": 792, "total": 256}),
         (LOCAL_HITS, 5_000.0, "hits-exceed-queries", {"hits": 5064, "queries": 256}),
         (EXTERNAL_HITS, 5_000.0, "hits-exceed-queries", {"hits": 5128, "queries": 192}),
+        (EXTERNAL_QUERIES, 1.0, "tier-lookups-exceed-misses", {"looked_up": 193, "misses": 192}),
+        (LOCAL_HITS, 32.0, "tier-lookups-exceed-misses", {"looked_up": 192, "misses": 160}),
         (GENERATED, 1.0, "generated-tokens", {"client": 16, "server": 17}),
         (GENERATED, -1.0, "generated-tokens", {"client": 16, "server": 15}),
         (PROMPT, 2.0, "prompt-tokens", {"client": 256, "server": 258}),

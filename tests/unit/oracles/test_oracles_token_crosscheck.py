@@ -18,6 +18,7 @@ from tests.support.synthetic_records import (
     LENGTH,
     LOAD_BYTES,
     LOCAL_HITS,
+    LOCAL_QUERIES,
     LOCAL_TOKENS,
     MS,
     PREEMPTIONS,
@@ -109,8 +110,9 @@ def test_tier_queries_above_prompt_tokens_fail() -> None:
 def test_aborted_request_may_be_queried_in_the_next_phase() -> None:
     run = clean_run()
     run.change_request(run.first_of("chaos"), **failure("DeadlineExceeded", "gave up", None))
-    run.bump(EXTERNAL_QUERIES, PROMPTS * LOCAL_TOKENS + PROMPT_TOKENS, since=run.scrape_in("healed") + 3)
-    run.bump(EXTERNAL_QUERIES, -PROMPTS * LOCAL_TOKENS - PROMPT_TOKENS, since=len(run.scrapes) - 1)
+    for key in (LOCAL_QUERIES, EXTERNAL_QUERIES):
+        run.bump(key, PROMPT_TOKENS, since=run.scrape_in("healed") + 3)
+        run.bump(key, -PROMPT_TOKENS, since=len(run.scrapes) - 1)
     assert verdict(run) is Verdict.PASS
 
 
