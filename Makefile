@@ -9,19 +9,19 @@ UV_VERSION := 0.13.9
 TOOLS := .tools
 UV := $(TOOLS)/uv-$(UV_VERSION)/bin/uv
 RUN := $(UV) run --frozen --no-sync
-# Newer than what it was installed from, when .venv can judge and run.
+# Its time stamp: newer than uv.lock and pyproject.toml when .venv can judge and run.
 RUNTIME := .venv/.runtime
 EXAMPLE := corruption-canary
 DEMO := runs/demo-$(EXAMPLE)
-# By several processes what loads no processor for long; servers under load have the machine for themselves.
+# Tests that load no processor for long run in several processes; tests of servers under load run alone.
 SIDE_BY_SIDE := --numprocesses auto --maxprocesses 4 --dist loadfile
 # Light tests mostly wait for processes: more of them at a time than the smallest machine has processors.
 LIGHT_SIDE_BY_SIDE := --numprocesses 4 --dist loadfile
 # Ordered: the longest files first, so that two processes end together.
 LIGHT := tests/integration tests/unit tests/packaging tests/prometheus tests/browser
-# Given first: one process runs the whole file, longer than any other.
+# First, because one process runs the whole file, longer than any other.
 CONTRACT := tests/server/test_contract.py
-# They use both processors themselves, or look for what is left on the whole machine.
+# These use both processors, or search the whole machine for leftovers.
 ALONE := $(addprefix tests/server/test_,campaign.py chaos_off.py reproducibility.py kills.py)
 END_TO_END := baseline-offload or corruption-canary or kill-and-restart
 
@@ -29,9 +29,9 @@ PYTHON ?= $(shell for name in python3 python3.14 python3.13 python3.12 python3.1
 	path=$$($$name -c 'import sys; print(sys.executable) if sys.version_info >= (3, 11) else sys.exit(1)' \
 	2>/dev/null) && { echo "$$path"; break; }; done)
 export UV_PYTHON_DOWNLOADS ?= never
-# The machine's own certificates: behind a company's proxy no others will do.
+# The certificates of this machine: a company's proxy needs its own.
 export UV_SYSTEM_CERTS ?= 1
-# An active environment of somebody else is not meant.
+# An active virtual environment of the user must not be used.
 unexport VIRTUAL_ENV
 
 .PHONY: help demo setup chaos chaos-compose chaos-gpu test aa test-compose matrix bench-idle bench-judge bench-trace bench-client load-ui test-light test-servers test-everything programs fuzz lint format doctor servers down clean distclean
@@ -40,7 +40,7 @@ help: ## Show this list
 	@echo "usage: make TARGET [NAME=value ...]"
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-17s %s\n", $$1, $$2 }' Makefile
 
-demo: $(RUNTIME) ## Judge a stored run of a real server: a verdict in a minute, nothing else is installed
+demo: $(RUNTIME) ## Judge a stored run of a real server: a verdict in a minute, without a server
 	@rm -rf $(DEMO) && mkdir -p $(dir $(DEMO)) && cp -R examples/$(EXAMPLE) $(DEMO)
 	@.venv/bin/kvchaos judge $(DEMO)
 
@@ -54,7 +54,7 @@ chaos: setup ## Run the scenarios without GPU or Docker: VLLM=0.32.0, SCENARIO=n
 chaos-compose: setup ## Run the scenarios in containers, without a GPU: VLLM=0.32.0, SCENARIO=name, SEED=number
 	@$(RUN) kvchaos run --stack compose-cpu --server $(VLLM) $(if $(SEED),--seed $(SEED)) $(or $(SCENARIO),--all)
 
-chaos-gpu: setup ## Run the scenarios on a GPU, in containers; STACK=local SERVER=name: without Docker
+chaos-gpu: setup ## Run the scenarios on a GPU in containers, or without Docker: STACK=local SERVER=name
 	@$(RUN) kvchaos run --gpu --stack $(or $(STACK),compose-gpu) --server $(or $(SERVER),$(VLLM)) \
 		$(if $(SEED),--seed $(SEED)) $(or $(SCENARIO),--all)
 
@@ -81,7 +81,7 @@ matrix: setup ## Run every scenario on every release, resumably: RELEASES="0.18.
 	@$(RUN) kvchaos matrix $(if $(RELEASES),--releases "$(RELEASES)") $(if $(SCENARIOS),--scenarios "$(SCENARIOS)") \
 		$(if $(SHARD),--shard $(SHARD)) $(if $(KEEP),--keep) $(if $(RETRY),--retry) --page docs/releases.md
 
-aa: setup ## Look for false alarms: 30 runs without a fault, or with what the contract allows; VLLM=0.32.0
+aa: setup ## Measure false alarms: 30 runs without a fault or with conforming faults; VLLM=0.32.0
 	@$(RUN) kvchaos server install $(VLLM)
 	@$(RUN) kvchaos run --server $(VLLM) $(if $(SEED),--seed $(SEED)) --repeat $(or $(REPEAT),15) baseline-offload legal-swarm
 
@@ -111,11 +111,11 @@ lint: setup ## Check style and types
 	@$(RUN) ruff format --check
 	@$(RUN) mypy
 
-format: setup ## Format the code and mend what can be mended
+format: setup ## Format the code, and fix what ruff can fix
 	@$(RUN) ruff check --fix
 	@$(RUN) ruff format
 
-doctor: setup ## Check this machine and tell how to mend it
+doctor: setup ## Check this machine, and print the command that fixes each problem
 	@$(RUN) kvchaos doctor
 
 programs: setup ## Obtain Prometheus and Chromium for the tests
@@ -124,21 +124,21 @@ programs: setup ## Obtain Prometheus and Chromium for the tests
 servers: setup ## Install the vLLM releases that the tests use
 	@for release in $(TEST_RELEASES); do $(RUN) kvchaos server install $$release || exit; done
 
-down: clean ## End what was left up to be looked at
+down: clean ## End Grafana and Prometheus that a run left up
 
-clean: setup ## End and remove what an interrupted run left behind
+clean: setup ## End the processes of killed runs, and remove their files
 	@$(RUN) kvchaos clean
 
-distclean: ## Remove all that make put into this folder, not the cache, not the runs
+distclean: ## Remove all that make created in this folder, except the runs; the cache stays
 	rm -rf $(TOOLS) .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# What the suite needs at run time. Packages for its development stay where they are there.
+# Packages that kvchaos needs at run time. Installed development packages stay.
 $(RUNTIME): uv.lock pyproject.toml $(UV)
 	@$(UV) sync --quiet --frozen --no-dev --inexact $(if $(wildcard .venv/bin/python),,$(if $(PYTHON),--python "$(PYTHON)"))
 	@touch $@
 
-# uv comes as a Python package: by the interpreter's pip, else by the pip of a new virtual environment.
+# uv is installed as a Python package: by the interpreter's pip, or by the pip of a new virtual environment.
 $(UV):
 	@test -n "$(PYTHON)" || { echo "make: no Python 3.11 or later found; install one, or give PYTHON=PATH" >&2; exit 3; }
 	@rm -rf $(TOOLS)/draft && mkdir -p $(TOOLS)/draft
