@@ -25,7 +25,7 @@ CutShort = Literal["server-dead", "stalled"]
 """Why a phase ends before its load is over: the server has ended, or no token comes any more."""
 PhaseEnding = Literal["done", CutShort]
 HealedBy = Literal["journal", "server-exit", "nobody"]
-"""Who confirmed that faults have ended: the fault journals, the end of their process, or nobody."""
+"""What confirmed that faults have ended: the fault journals, the end of their process, or nothing."""
 
 
 class EventData(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit_defaults=True):

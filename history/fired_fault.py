@@ -40,14 +40,14 @@ class FaultWindow:
 
     begin_ns: int
     end_ns: int | None
-    """None: nobody saw the end."""
+    """None: no line has the end."""
     requests: frozenset[str]
     """Whom it names, at its begin or its end."""
 
 
 @dataclass(frozen=True, slots=True)
 class Outage:
-    """A time in which a fault left nobody to serve."""
+    """A time in which a fault left no server running."""
 
     cause: FaultRecord
     since_ns: int
@@ -165,7 +165,7 @@ class FiredFault(ABC):
 
     @abstractmethod
     def reverted(self, line: FaultRecord) -> Evidence | None:
-        """All that a strike from outside did, by its reverting; None when nobody saw its end."""
+        """All that a strike from outside did, by its reverting; None when no line has its end."""
 
     @abstractmethod
     def ending(self, line: FaultRecord) -> Ended | None:

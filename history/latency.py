@@ -165,7 +165,7 @@ LONGEST_US = 3_600_000_000
 def waits_ms(lags_us: Iterable[int]) -> NDArray[np.float64]:
     """How long those waited that wanted the loop at every moment of the time, one each `EVERY_US`.
 
-    A pause leaves one sample, however long it was: nobody samples meanwhile. Those who would have come
+    A pause leaves one sample, however long it was. The samples that would have come
     during it are added, each with what was left of it.
     """
     lags = np.fromiter(lags_us, np.float64)

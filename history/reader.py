@@ -187,7 +187,7 @@ Answer = TypeVar("Answer")
 def per_history(function: Callable[[History], Answer]) -> Callable[[History], Answer]:
     """Memoise `function(history)` for each History, as long as that is referenced.
 
-    The result must not reference the history, and nobody may change it.
+    The result must not reference the history, and must not be changed.
     """
     known: WeakKeyDictionary[History, Answer] = WeakKeyDictionary()
 

@@ -48,7 +48,7 @@ CONNECTION_ERRORS = frozenset(
 """How the load client names the end of a connection."""
 
 Whole = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
-"""Larger ones are nobody's measurement, and neither a float nor a file of ours could take them."""
+"""Larger values are no measurement, and neither a float nor a file of a run can store them."""
 Time = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 Count = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 Scalar = bool | Whole | float | str | None
@@ -246,7 +246,7 @@ class ClientRecord(Record, frozen=True, kw_only=True):
     cpu_us: Time
     """Processor time of the process in that stretch."""
     event_loop_lag_us: list[Time]
-    """Its event loop is asked to wake somebody up again and again; how much too late that was."""
+    """Event loop lag, us: how late a timer that fires again and again was."""
     gc_pause_us: list[Time]
     """Pauses for the garbage collector."""
     connections: Whole

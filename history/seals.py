@@ -22,7 +22,7 @@ from history.jsonl import UnreadableRun, one_line, open_plain, read_lines
 from history.records import Count, Event, Record
 
 Sealed = Literal["sealed", "resealed", "unsealed", "broken"]
-"""By the run; later, by `kvchaos reseal`; by nobody, as in runs of earlier versions; or a file is another."""
+"""Sealed by the run, or later by `kvchaos reseal`; unsealed as in earlier versions; or a seal is broken."""
 By = Literal["run", "reseal"]
 Digest = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
 

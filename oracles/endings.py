@@ -39,7 +39,7 @@ RULES = (NOT_REFUSED, FALSE_STOP, PARTIAL_BLOCK)
 
 
 def judge_endings(history: History, found: Findings) -> None:
-    """No false stop, no cached part of a block, and nobody left where nobody leaves."""
+    """No false stop, no cached part of a block, and no abort in a workload without aborts."""
     scenario = history.plan.scenario
     kinds = {spec.name: scenario.workloads[spec.workload].kind for spec in scenario.phases}
     # An attached server has blocks of its own size.

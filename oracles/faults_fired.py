@@ -136,7 +136,10 @@ def direction_of(record: FaultRecord) -> Direction | None:
 
 
 def delay_ns(record: FaultRecord) -> int:
-    """How long before its line a held copy was struck: it is told when it starts, maybe after healing."""
+    """How long before its line a delayed copy was struck, ns.
+
+    The line is written when the copy starts, maybe after healing.
+    """
     delayed = record.firing if record.kind == "copy_delay" else None
     return int(delayed.ms * NS_PER_MS) if isinstance(delayed, CopyDelayed) else 0
 

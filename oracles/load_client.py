@@ -121,7 +121,7 @@ def _lines_by_phase(history: History) -> dict[str, list[ClientRecord]]:
 
 
 def _lags(records: Sequence[ClientRecord]) -> NDArray[np.float64]:
-    """How long the loop kept waiting whoever came, ms."""
+    """Longest delays of the event loop, ms."""
     return waits_ms(lag for record in records for lag in record.event_loop_lag_us)
 
 

@@ -41,7 +41,7 @@ ROOM_MIB = 512
 FRESH_NS = 10 * NS_PER_S
 """How old a sample may be that stands for a quiet moment. One is taken right before it."""
 ROUNDS = 8
-"""Quiet moments from which a growth of memory can be told from its ups and downs."""
+"""Quiet moments from which a growth of memory can be distinguished from noise."""
 
 
 def _rule(

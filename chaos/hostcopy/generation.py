@@ -1,4 +1,4 @@
-"""Which plug-in API the installed vLLM offers: told by what it contains, not by its version."""
+"""Which plug-in API the installed vLLM offers: detected from its code, not from its version."""
 
 from __future__ import annotations
 

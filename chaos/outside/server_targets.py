@@ -57,11 +57,11 @@ class Server(Protocol):
         ...
 
     def signal_one(self, pid: int, which: signal.Signals) -> None:
-        """Send a signal to one of them; to nobody when it is gone."""
+        """Send a signal to one of them; does nothing when it has ended."""
         ...
 
     def signal_all(self, which: signal.Signals) -> None:
-        """Send a signal to all of them at once; to nobody when the server is gone."""
+        """Send a signal to all of them at once; does nothing when the server has ended."""
         ...
 
 
@@ -194,7 +194,7 @@ class ContainerServer(HasProcesses, Protocol):
         ...
 
     def signal_one(self, pid: int, which: signal.Signals) -> None:
-        """Send a signal to one of them; to nobody when it is gone."""
+        """Send a signal to one of them; does nothing when it has ended."""
         ...
 
 

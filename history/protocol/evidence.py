@@ -112,7 +112,7 @@ class CompletionsReordered(Firing, frozen=True):
 
     jobs: list[int]
     directions: list[str]
-    """Empty for the end of a copy that nobody began."""
+    """Empty for the end of a copy that never began."""
     requests: list[str]
     """Empty for one that is not known."""
 

@@ -124,6 +124,8 @@ class WrongRequestsSent(OutsideFiring, frozen=True):
 
 
 class CachesReset(OutsideFiring, frozen=True):
+    """The request that resets the prefix cache was sent under load. Of `cache_reset`."""
+
     status: int = NO_STATUS
     """HTTP status; `NO_STATUS` where no response came."""
     ms: Count = 0

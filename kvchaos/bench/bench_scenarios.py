@@ -19,7 +19,7 @@ from kvchaos.planning.scenario_file import rechecked
 from loadtests import workloads
 
 CLIENT_MS = 50.0
-"""Bound on the client's own delays where nobody gives one: what is measured is latency."""
+"""Bound on the client's own delays where the scenario has none: latency is measured."""
 IN_FLIGHT = 256
 """The most at once in an open loop: what waits is to wait on the server."""
 Settings = dict[str, Param | list[Param]]

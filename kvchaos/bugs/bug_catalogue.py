@@ -33,7 +33,7 @@ IssueLink = Annotated[str, Field(pattern=r"^https://\S+$", max_length=200)]
 ReleaseText = Annotated[str, Field(pattern=r"^\d+\.\d+\.\d+$")]
 Result = Literal["shows", "does not show", "unclear"]
 Impact = Literal["server ends", "requests hang", "wrong answers", "wrong status", "wrong metrics"]
-"""What it does to somebody who runs the server, the worst first."""
+"""Impact on the operator of a server, the worst first."""
 
 
 class Tested(Strict):
@@ -78,7 +78,7 @@ class Shows(Strict):
 
 
 class Guidance(Strict):
-    """What somebody who runs the server needs to know of a bug; each a sentence."""
+    """Guidance for the operator of a server; each field is a sentence."""
 
     impact: Impact
     when: str = Field(min_length=1, max_length=300, pattern=r"\.$")
@@ -101,7 +101,7 @@ class KnownBug(Strict):
     mechanism: str
     """At most two sentences."""
     guidance: Guidance | None = None
-    """None: nobody has written it yet."""
+    """None: not written yet."""
     signatures: tuple[str, ...] = ()
     """Of its causes, as `verdict.json` has them. Where a rule has any, a cause of that rule with another
     signature is not this bug."""
@@ -147,7 +147,7 @@ def contains(releases: str, release: Version) -> bool:
 
 
 def range_problem(releases: str) -> str | None:
-    """What is wrong with a range as somebody wrote it; None when nothing is."""
+    """The problem of a range as written in a file; None when it is valid."""
     try:
         SpecifierSet(releases)
     except InvalidSpecifier:

@@ -72,7 +72,7 @@ def _safest(groups: Sequence[tuple[list[str], list[KnownBug]]]) -> str:
 
 
 def _is_severe(bug: KnownBug) -> bool:
-    """A bug without guidance counts: nobody has judged it yet."""
+    """A bug without guidance counts: its impact is not known yet."""
     return bug.guidance is None or bug.guidance.impact in SEVERE
 
 

@@ -100,7 +100,7 @@ class ServerPool:
             self._release(provided)
 
     def judged(self, run_id: str, outcome: Outcome) -> None:
-        """The verdict on the run before: one that is not as expected may have left what nobody looks for."""
+        """Note the verdict of a run: one that is not as expected may have left state that no check finds."""
         if self._kept is not None and outcome != "as expected":
             self._set_reason(f"{run_id} is {outcome}")
             self._end_kept()

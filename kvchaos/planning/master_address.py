@@ -41,7 +41,7 @@ def master_address(text: str) -> MasterAddress:
 
 
 def check_free(address: MasterAddress) -> None:
-    """Raises UsageError when nobody could listen there."""
+    """Raise UsageError when this machine cannot listen there."""
     if address.host == EVERYWHERE:
         raise UsageError(
             "--listen: name the one address at which the workers reach this machine, not all of them"

@@ -32,7 +32,7 @@ from oracles.findings import oracle_of
 
 FOLDER = "scenarios"
 TRIAL = "trial"
-"""Scenarios that a busy machine can still lead astray: run by their path, and by nobody else."""
+"""Scenarios whose result a busy machine can change: they run by their path only."""
 
 
 class BadSchedule(Exception):

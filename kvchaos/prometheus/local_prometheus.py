@@ -67,7 +67,7 @@ class LocalPrometheus:
         return self._process is not None and self._process.poll() is None
 
     def kill(self) -> None:
-        """SIGKILL; to nobody when it has ended."""
+        """Send SIGKILL; does nothing when it has ended."""
         if self._process is not None:
             self._process.kill()
 

@@ -52,7 +52,7 @@ class ManagedPrometheus(Protocol):
         """Whether it runs."""
 
     def kill(self) -> None:
-        """SIGKILL; to nobody when it has ended."""
+        """Send SIGKILL; does nothing when it has ended."""
         ...
 
     def revive(self) -> None:

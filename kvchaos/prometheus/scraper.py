@@ -22,7 +22,7 @@ PERIOD_S = 0.2
 TIMEOUT_S = 2.0
 START_TIME = "process_start_time_seconds"
 CREATED = "_created"
-"""Creation times of counters: half as many series again, and nobody uses them."""
+"""Creation times of counters: half as many series again, and no oracle uses them."""
 
 Samples = dict[str, float]
 

@@ -1,4 +1,4 @@
-"""Makes a server environment for one release of vLLM, or registers one that somebody else made.
+"""Makes a server environment for one release of vLLM, or registers an existing one.
 
 The marker comes last: without it all is redone. A server on the CPU preloads the system's tcmalloc and its
 environment's libiomp5.

@@ -36,7 +36,7 @@ print({ANSWER!r} + json.dumps({{
 PYTHONS = ("3.15", "3.14", "3.13", "3.12", "3.11", "3.10")
 """Versions of Python that an error message may recommend, newest first."""
 NOT_INHERITED = ("PYTHONPATH", "PYTHONHOME", "LD_PRELOAD")
-"""Would bring this suite's packages, or libraries nobody recorded, into the server's interpreter."""
+"""Would bring this suite's packages, or unrecorded libraries, into the server's interpreter."""
 
 
 @dataclass(frozen=True, slots=True)

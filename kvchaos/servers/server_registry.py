@@ -25,7 +25,7 @@ class ServerEnv(Strict):
 
     name: str
     kind: Literal["installed", "added", "image"]
-    """installed: made by this software and removed with it; added: somebody else's, only registered; image:
+    """installed: made by this software and removed with it; added: only registered, never changed; image:
     of a container."""
     platform: Literal["cpu", "cuda"] = "cpu"
     vllm: str

@@ -74,7 +74,7 @@ def make_folders(
 
 
 def _make_temp_folder(registry: ProcessRegistry) -> Path:
-    """Registered before it exists. Raises FileExistsError when somebody else has one of that name."""
+    """Registered before it exists. Raises FileExistsError when one of that name exists."""
     temp = Path(_short_temp_parent(), TEMP_PREFIX + secrets.token_hex(TEMP_BYTES))
     registry.add_temp_folder(temp)
     try:
@@ -198,12 +198,12 @@ class LocalStack:
         return state.processes if state.ownership is Ownership.OURS else ()
 
     def signal_one(self, pid: int, which: signal.Signals) -> None:
-        """Send a signal to one process of the server; to nobody when it is not among them any more."""
+        """Send a signal to one process of the server; does nothing when it has ended."""
         if any(process.pid == pid for process in self.processes()):
             send(os.kill, pid, which)
 
     def signal_all(self, which: signal.Signals) -> None:
-        """Send a signal to all processes of the server at once; to nobody when it is gone."""
+        """Send a signal to all processes of the server at once; does nothing when it has ended."""
         if self._process is not None and self.processes():
             send(os.killpg, self._process.pid, which)
 

@@ -49,7 +49,7 @@ class OrphanedRun:
     path: Path
     state: RunState
     rebooted: bool
-    """The machine was started anew since: no process and no shared memory of it is left."""
+    """The machine was rebooted since: no process and no shared memory of it is left."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,7 +192,7 @@ def _end(
 
 
 def _remove_projects(projects: tuple[str, ...], ended: list[str], remaining: list[str]) -> None:
-    """Containers may be there even after the machine was started anew."""
+    """Containers may exist even after a reboot of the machine."""
     try:
         client = connect()
     except UsageError as error:

@@ -172,7 +172,7 @@ def descendants(members: Sequence[Process], among: Sequence[Process]) -> tuple[P
 
 
 def send(by: Callable[[int, int], None], number: int, which: signal.Signals) -> None:
-    """Send a signal by os.kill or os.killpg; nothing happens when nobody is there."""
+    """Send a signal by os.kill or os.killpg; does nothing when no process is there."""
     try:
         by(number, which)
     except ProcessLookupError:

@@ -251,7 +251,7 @@ class OpenAIClient(CompletionClient):
 
 @contextmanager
 def _error_of(in_flight: InFlightRequest) -> Iterator[None]:
-    """Exceptions of the openai client and of its HTTP library, told in our own words."""
+    """Exceptions of the openai client and of its HTTP library, as failures of the record."""
     try:
         yield
     except openai.APIStatusError as error:

@@ -62,7 +62,7 @@ class Connection:
         self._interruption: Interruption | None = None
         """It came while the reader waited, and is due when what had arrived until then is taken in."""
         self.is_patient = False
-        """Events in mid-stream may be told of a while later, many at once; what ends a stream never is."""
+        """Mid-stream events may be reported later, many at once; the end of a stream is reported at once."""
         self.arrivals = RxTimestamps(0)
         """Of the body, as far as it was given out."""
 

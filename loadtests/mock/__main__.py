@@ -36,7 +36,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--share-port", action="store_true", help="with others that say so too")
     parser.add_argument("--log", type=Path, required=True, help="file that gets what was sent when")
     parser.add_argument("--settings", default="{}", help="the schedule as JSON, see mock/mock_process.py")
-    parser.add_argument("--until-stdin-ends", action="store_true", help="leave with whoever started it")
+    parser.add_argument("--until-stdin-ends", action="store_true", help="exit when stdin ends")
     return parser.parse_args(argv)
 
 

@@ -27,7 +27,7 @@ STREAM_HEAD = (
 )
 STREAM_END = b"0\r\n\r\n"
 CREATED = 1
-"""A real server gives the time; nobody here reads it."""
+"""A real server gives the time; no client reads it."""
 
 _json = msgspec.json.Encoder().encode
 

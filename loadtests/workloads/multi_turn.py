@@ -32,7 +32,7 @@ class AgentLoopParams(OutputRange):
     task_tokens: int = Field(default=32, ge=NUMBER_TOKENS)
     steps: int = Field(default=6, ge=1, le=1000)
     result_tokens: int = Field(default=32, ge=NUMBER_TOKENS)
-    """What a tool gives back, and what a request of a burst is told beside the context."""
+    """Tokens of a tool's result, and of what a request of a burst adds to the context."""
     burst: int = Field(default=3, ge=1, le=1000)
     """Requests at once in a burst; their answers all go into the context."""
     burst_every: int = Field(default=3, ge=1)

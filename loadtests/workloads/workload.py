@@ -153,7 +153,7 @@ class OneShot(ABC):
 
 
 class OutputRange(Strict):
-    """How long the answers are, tokens. The server is told not to stop earlier."""
+    """How long the answers are, tokens. The request forbids an earlier stop."""
 
     min_output: int = Field(default=16, ge=1)
     max_output: int = Field(default=64, ge=1)

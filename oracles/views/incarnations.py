@@ -35,7 +35,7 @@ class Incarnation:
     log_start: int
     """Lines that the server's log had before."""
     exit: Timed[ServerExit] | None
-    """None where nobody saw its end: the last life, which the conductor stops."""
+    """None where no event has its end: the last incarnation, which the conductor stops."""
     cause: FaultRecord | None
     """The strike that its end came of."""
 

@@ -56,7 +56,7 @@ def named(names: Collection[str], requests: Iterable[RequestRecord]) -> dict[str
 
 
 def names_of(line: FaultRecord) -> Collection[str]:
-    """Whom a line names; empty where it names nobody."""
+    """The requests that a line names; empty where it names none."""
     named: Collection[str] = ()
     match line.firing:
         case CompletionsReordered(requests=requests):
@@ -97,7 +97,7 @@ def fault_window(history: History, fired: FaultRecord) -> FaultWindow:
 
 
 def reverting_line(history: History, fired: FaultRecord) -> FaultRecord | None:
-    """The line that tells all that a strike from outside did; None when nobody saw its end."""
+    """The line with all effects of an injection from outside; None when no line has its end."""
     for line in history.faults:
         of_strike = (line.fault, line.n, line.pid) == (fired.fault, fired.n, fired.pid)
         if of_strike and isinstance(line.note, FaultReverted):

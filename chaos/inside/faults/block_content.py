@@ -198,7 +198,7 @@ def _answers_differ(case: FiredFault) -> Doubt | None:
         if record.start_ns >= start and (affected is None or record.id in affected):
             return None
     if affected is not None and not affected:
-        return case.doubt("damage-not-read", "by the provenance log nobody read what was damaged")
+        return case.doubt("damage-not-read", "by the provenance log no request read the damage")
     return case.doubt("no-damage-shown", "no answer shows the damage")
 
 

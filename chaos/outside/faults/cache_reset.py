@@ -34,9 +34,7 @@ class _Reset:
     """One request for a reset, until its response."""
 
     def __init__(self, injection: DueInjection, target: ClientTarget) -> None:
-        form = _reset_request(
-            tier=bool(injection.params["tier"]), running=bool(injection.params["running"])
-        )
+        form = _reset_request(tier=bool(injection.params["tier"]), running=bool(injection.params["running"]))
         self._sender = RequestSender([form], target, float(injection.params["duration_s"]))
 
     def apply(self) -> None:

@@ -182,7 +182,7 @@ def _slower(case: FiredFault) -> Doubt | None:
         during = case.window(line)
         before_ns = [t_ns for t_ns in times_ns if t_ns < during.begin_ns]
         if during.end_ns is None:
-            return case.doubt("strike-unseen", f"nobody saw the end of the strike at arrival {line.n}")
+            return case.doubt("strike-unseen", f"no line has the end of the injection at invocation {line.n}")
         begin_ns = during.begin_ns + SETTLE_NS
         if not before_ns or during.begin_ns - before_ns[0] < LEAST_NS or during.end_ns - begin_ns < LEAST_NS:
             return case.doubt("too-little-time", "there was too little time to tell how fast tokens came")

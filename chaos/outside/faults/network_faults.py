@@ -98,7 +98,7 @@ def _stood_still(case: FiredFault) -> Doubt | None:
     for line in case.fired:
         during, waiting = case.window(line), _named(case, line)
         if during.end_ns is None:
-            return case.doubt("strike-unseen", f"nobody saw the end of the strike at arrival {line.n}")
+            return case.doubt("strike-unseen", f"no line has the end of the injection at invocation {line.n}")
         if not waiting:
             return NOBODY
         begin_ns, last_ns = during.begin_ns + IN_PIPES_NS, during.end_ns
@@ -170,7 +170,7 @@ def _took_long(case: FiredFault) -> Doubt | None:
     for line in case.fired:
         did = case.reverted(line)
         if did is None:
-            return case.doubt("strike-unseen", f"nobody saw the end of the strike at arrival {line.n}")
+            return case.doubt("strike-unseen", f"no line has the end of the injection at invocation {line.n}")
         slow, unread_ms = _named(case, line), did.unread_ms if isinstance(did, SlowRead) else 0.0
         took_ms = sum(record.end_us / US_PER_MS for record in slow)
         if took_ms < SHARE * unread_ms:

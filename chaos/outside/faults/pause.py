@@ -18,12 +18,12 @@ def _stood_still(case: FiredFault) -> Doubt | None:
         struck_ns, until_ns = during.begin_ns, during.end_ns
         if until_ns is None:
             return case.doubt(
-                "strike-unseen", f"nobody saw begin and end of the strike at arrival {record.n}"
+                "strike-unseen", f"no lines have begin and end of the injection at invocation {record.n}"
             )
         since_ns = struck_ns + IN_PIPES_NS
         log = case.history.metrics
         if not log.tried_within(since_ns, until_ns):
-            return case.doubt("not-scraped", "nobody scraped the server meanwhile")
+            return case.doubt("not-scraped", "the server was not scraped meanwhile")
         if answered := log.answered_within(since_ns, until_ns):
             return case.doubt(
                 "scrape-answered", f"{answered} scrapes were answered meanwhile", {"scrapes": answered}

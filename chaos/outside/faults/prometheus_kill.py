@@ -65,7 +65,7 @@ def _unseen(case: FiredFault) -> Doubt | None:
     for line in case.fired:
         during = case.window(line)
         if during.end_ns is None:
-            return case.doubt("strike-unseen", f"nobody saw the end of the strike at arrival {line.n}")
+            return case.doubt("strike-unseen", f"no line has the end of the injection at invocation {line.n}")
         if not case.history.metrics.answered_within(during.begin_ns, during.end_ns):
             return case.doubt("suite-saw-nothing", "the suite saw nothing meanwhile either")
         if any(during.begin_ns < t_ns < during.end_ns for t_ns in scraped_ns):

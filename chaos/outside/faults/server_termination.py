@@ -215,7 +215,9 @@ def _incarnation_ended(case: FiredFault) -> Doubt | None:
         ended = case.ending(record)
         struck_ns = None if ended is None else ended.struck_ns
         if struck_ns is None:
-            return case.doubt("strike-unseen", f"nobody saw when the strike at arrival {record.n} came")
+            return case.doubt(
+                "strike-unseen", f"no line has the time of the injection at invocation {record.n}"
+            )
         after = bisect_left(log.times_ns, record.t_ns)
         if after == 0 or after == len(log):
             return case.doubt("not-scraped-around", "no scrape was answered before and after it")

@@ -228,7 +228,7 @@ def environment() -> Environment:
 
 
 def meaning(verdict: RunVerdict) -> str:
-    """The outcome in a sentence for somebody who knows nothing of the run."""
+    """The outcome in a sentence for a reader who does not know the run."""
     if verdict.outcome == "not as expected":
         return "Something differs from what this release is expected to do."
     if verdict.outcome == "unknown":

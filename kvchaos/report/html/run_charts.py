@@ -124,7 +124,7 @@ def _sources(log: MetricLog, axis: TimeAxis) -> Chart:
     return step_chart(
         "sources",
         "Prompt tokens a second, by source",
-        "Computed anew, found in the prefix cache on the device, or loaded from the offload tier.",
+        "Computed, found in the prefix cache on the device, or loaded from the offload tier.",
         [
             ChartSeries(label, time_charts.rate(log, time_charts.labelled(log, name, source=source), axis))
             for label, source in (

@@ -167,7 +167,7 @@ class ComposeStack:
         return container_processes(self._state("Pid"), self.container.id or "")
 
     def signal_one(self, pid: int, which: signal.Signals) -> None:
-        """Send a signal to one of them; to nobody when it is gone."""
+        """Send a signal to one of them; does nothing when it has ended."""
         if any(process.pid == pid for process in self.processes()):
             send(os.kill, pid, which)
 
