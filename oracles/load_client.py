@@ -121,7 +121,7 @@ def _lines_by_phase(history: History) -> dict[str, list[ClientRecord]]:
 
 
 def _lags(records: Sequence[ClientRecord]) -> NDArray[np.float64]:
-    """Longest delays of the event loop, ms."""
+    """Event loop lags, ms, with the samples that a pause of the loop prevented."""
     return waits_ms(lag for record in records for lag in record.event_loop_lag_us)
 
 

@@ -170,7 +170,7 @@ def delay_s(injection: Injection) -> float:
 
 
 SCHEDULER_DIES = "the engine asserts and dies (vllm#39732)"
-ENGINE_DIES = "nobody catches it: the engine dies"
+ENGINE_DIES = "no code catches it, and the engine dies"
 NEVER = "never: the engine is gone"
 
 

@@ -27,7 +27,7 @@ SENT = "sent"
 ANSWERED = "answered"
 SECOND = "second"
 
-TRIGGER_ON = Parameter(ANSWERED, choices=(SENT, ANSWERED, SECOND), about="what is an arrival")
+TRIGGER_ON = Parameter(ANSWERED, choices=(SENT, ANSWERED, SECOND), about="what counts as an invocation")
 """A sent request of the phase, a completed one, or a second of the phase."""
 
 

@@ -25,11 +25,11 @@ PARAMETERS_MARK = "<!-- parameters -->"
 KIND_HEADINGS = (
     "fault",
     "contract",
-    "there",
-    "place",
-    "what it does",
-    "proof in the journal",
-    "what comes of it",
+    "releases",
+    "injection point",
+    "action",
+    "evidence in the journal",
+    "effect",
     "findings it explains",
     "healed",
 )
@@ -38,17 +38,17 @@ OUTSIDE_PARAMETERS_MARK = "<!-- outside parameters -->"
 OUTSIDE_HEADINGS = (
     "fault",
     "contract",
-    "strikes",
+    "target",
     "stacks",
-    "what it does",
-    "proof in the journal",
-    "what comes of it",
+    "action",
+    "evidence in the journal",
+    "effect",
     "healed",
 )
 SCOPES: dict[EffectScope, str] = {
     "struck": "on a request that it struck",
     "readers": "on requests that read the block",
-    "life": "once for each life of the server that it struck",
+    "life": "once for each incarnation of the server that it struck",
     "wait": "on a request that it struck, or on the server while that waits",
     "rest": "on the server, to its end",
 }

@@ -245,7 +245,7 @@ def _of_content(
         role=WORKER,
         site=CONTENT,
         contract=CONTRACT_VIOLATING,
-        effect=f"{effect}; an arrival is a finished copy of the direction",
+        effect=f"{effect}; an invocation is a finished copy of the direction",
         evidence=f"{evidence}, bytes that changed",
         consequence="logprobs of every request that reads the block differ from golden",
         heals="when the device's prefix cache is reset; damage to the tier, when the block leaves the tier",
@@ -274,7 +274,7 @@ FAULTS = (
         "block, plane, byte offset, byte before and after",
         flip_bit,
         declared=FLIPPED,
-        undeclared="a bit of the exponent or the sign: some answers are no numbers, and their requests fail",
+        undeclared="a bit of exponent or sign: some logprobs are not numbers, and their requests fail",
         conflict=_bit_outside,
         plane=PLANE,
         word_bytes=NUMBER_SIZE,
@@ -303,10 +303,8 @@ FAULTS = (
     ),
     _of_content("swap_blocks", "two blocks of the copy change places", "both blocks", swap_blocks),
     _of_content("truncate_block", "the second half of one block is zero", "block", truncate_block),
+    _of_content("shift_blocks", "each block of the copy has the content of the next", "blocks", shift_blocks),
     _of_content(
-        "shift_blocks", "each block of the copy holds the content of the next", "blocks", shift_blocks
-    ),
-    _of_content(
-        "stale_block", "one block holds content of an earlier copy", "block", plant_stale, observe=remember
+        "stale_block", "one block has content of an earlier copy", "block", plant_stale, observe=remember
     ),
 )

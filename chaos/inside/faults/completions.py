@@ -56,7 +56,7 @@ def _of_result(
         role=WORKER,
         site=COPY_RESULT,
         contract=contract,
-        effect=f"{effect}; an arrival is a finished copy of the direction",
+        effect=f"{effect}; an invocation is a finished copy of the direction",
         evidence="job, direction",
         consequence=consequence,
         heals=heals,
@@ -127,12 +127,12 @@ COMPLETION_LOST = _of_result(
     CONTRACT_VIOLATING,
     "the end of a copy is never reported",
     "a load: the request never ends; a store: its block is never read",
-    "never: what waits for the copy waits for ever",
+    "never: requests that wait for the copy wait for ever",
     _lose,
     _something_waits,
     proof=replace(DEATH, shown="something waits for ever"),
     declared=LOST_LOAD,
-    undeclared="a store: what its open end holds, and whom that stalls, differs by release and load",
+    undeclared="a store: which blocks stay in use, and which requests stall, differs by release and load",
 )
 
 
@@ -181,7 +181,7 @@ def _waited(case: FiredFault) -> Doubt | None:
         if delay.direction == "store":
             stores.append((record.t_ns, delay.ms))
         elif not _waits(case, record, delay.ms):
-            text = f"no request waited the {delay.ms:g} ms of arrival {record.n}"
+            text = f"no request waited the {delay.ms:g} ms of invocation {record.n}"
             return case.doubt("no-wait", text, {"ms": delay.ms})
     if stores and not _stayed_open(case, stores):
         return case.doubt(
@@ -223,7 +223,7 @@ COMPLETION_LATE = _of_result(
     "completion_late",
     CONFORMING,
     "the end of a copy is reported later",
-    "a load: its request gets no token meanwhile; a store: it stays open in the books of the scheduler",
+    "a load: its request gets no token meanwhile; a store: it stays open in the transfer audit",
     "when the last late end was reported",
     _delay,
     _waited,
@@ -277,9 +277,9 @@ COMPLETION_REORDER = FaultKind(
     role=WORKER,
     site=COPY_RESULTS,
     contract=CONFORMING,
-    effect="the ends of several copies are reported in reverse; an arrival is a step with more than one",
+    effect="the ends of several copies are reported in reverse; an invocation is a step with more than one",
     evidence="jobs, directions and requests in the order of the report",
-    consequence="loads: their requests go on; stores: nothing that can be seen, the order means nothing",
+    consequence="loads: their requests continue; stores: no visible effect, since their order has no meaning",
     heals="at once",
     parameters={"dry_run": DRY_RUN},
     of_request=False,

@@ -42,9 +42,9 @@ COPY_RAISES = FaultKind(
     role=WORKER,
     site=COPY,
     contract=CONTRACT_VIOLATING,
-    effect="asking the worker for a copy raises an exception; an arrival is a copy of the direction",
+    effect="the call that requests a copy raises an exception; an invocation is a copy of the direction",
     evidence="job, direction",
-    consequence="to 0.24 it counts as a copy that is not taken, later nobody catches it: the engine dies",
+    consequence="up to 0.24 it counts as a refused copy; later no code catches it, and the engine dies",
     heals=NEVER,
     parameters={"direction": DIRECTION, "dry_run": DRY_RUN},
     excludes="copy-taken",
@@ -66,7 +66,7 @@ COPY_REFUSED = FaultKind(
     role=WORKER,
     site=COPY,
     contract=CONTRACT_VIOLATING,
-    effect="the worker does not take a copy; an arrival is a copy of the direction",
+    effect="the worker refuses a copy; an invocation is a copy of the direction",
     evidence="job, direction",
     consequence=SCHEDULER_DIES,
     heals=NEVER,
@@ -127,7 +127,7 @@ COPY_DELAY = FaultKind(
     role=WORKER,
     site=COPY,
     contract=CONFORMING,
-    effect="a copy starts later, and so ends later; an arrival is a copy of the direction",
+    effect="a copy starts later, and so ends later; an invocation is a copy of the direction",
     evidence="job, direction, milliseconds of delay",
     consequence="the server's transfer time grows by the delay",
     heals="when the last delayed copy has ended",
@@ -189,7 +189,7 @@ LOAD_FAILURE = FaultKind(
     role=WORKER,
     site=LOAD_RESULT,
     contract=CONFORMING,
-    effect="blocks of a finished load are reported as failed; an arrival is a finished load",
+    effect="blocks of a finished load are reported as failed; an invocation is a finished load",
     evidence="request, device blocks reported",
     consequence='the server logs "Recovered from KV load failure", or fails the request by policy',
     heals="at once: later loads succeed",
@@ -229,7 +229,7 @@ def _retried(case: FiredFault) -> Doubt | None:
                 )
         elif not any(request.outcome == "error" for request in case.requests_of(record)):
             return case.doubt(
-                "no-request-failed-by-policy", f"the request of arrival {record.n} did not fail by policy"
+                "no-request-failed-by-policy", f"the request of invocation {record.n} did not fail by policy"
             )
     return None
 
@@ -239,9 +239,9 @@ LOAD_FAILED = FaultKind(
     role=WORKER,
     site=LOAD_RESULT,
     contract=CONFORMING,
-    effect="a finished load is reported as failed, whole; an arrival is a finished load",
+    effect="a finished load is reported as failed, whole; an invocation is a finished load",
     evidence="request, number of device blocks",
-    consequence="the request asks the tier again, from its first token on, or fails by policy",
+    consequence="the request is looked up in the tier again, from its first token on, or fails by policy",
     heals="at once: later loads succeed",
     parameters={"dry_run": DRY_RUN},
     since="0.30",

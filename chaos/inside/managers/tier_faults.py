@@ -211,7 +211,7 @@ class OffloadTier:
         return block.answer
 
     def claims(self, key: bytes, request: str | None) -> bool:
-        """Whether a block that is not in the tier is answered as a hit."""
+        """Whether the lookup of a block that is not in the tier returns a hit."""
         block = MissingBlock(key)
         self._runtime.inject(LOOKUP_MISS, block, request=request, key=key)
         return block.claimed

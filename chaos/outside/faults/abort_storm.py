@@ -143,7 +143,7 @@ def _left(case: FiredFault) -> Doubt | None:
     for line in case.fired:
         crowd = [records[name] for name in case.window(line).requests if name in records]
         if not crowd:
-            return case.doubt("no-record", f"no client of arrival {line.n} has left a record")
+            return case.doubt("no-record", f"no client of invocation {line.n} has left a record")
         if all(record.outcome == "ok" for record in crowd):
             return case.doubt("answered-before-leaving", "the server had answered them all before they left")
         if not any(record.id in left for record in crowd):
@@ -157,12 +157,12 @@ ABORT_STORM = OutsideKind(
     name="abort_storm",
     target=CLIENT,
     contract=CONFORMING,
-    effect="clients of their own ask the server itself for a completion each, and all leave at once, as when "
+    effect="separate clients send a completion request each, and all disconnect at once, as when "
     "their process is killed",
-    evidence="requests sent, those with a token and those answered whole when they left, when they left",
-    consequence="the server aborts those that it has not answered, and frees their blocks; no "
-    "request of the load notices",
-    heals="when all have left",
+    evidence="requests sent; those with a token, and with a complete answer; time of the disconnect",
+    consequence="the server aborts the unanswered requests and frees their blocks; requests of "
+    "the load are not affected",
+    heals="when all have disconnected",
     parameters={
         "trigger_on": TRIGGER_ON,
         "clients": Parameter(64, 1, 1000, about="how many"),

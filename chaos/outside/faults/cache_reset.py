@@ -61,7 +61,7 @@ def _logged(case: FiredFault) -> Doubt | None:
         firing = line.firing
         status = firing.status if isinstance(firing, CachesReset) else NO_STATUS
         if status not in (HTTPStatus.OK, NO_STATUS):
-            return case.doubt("not-accepted", f"status {status} for the reset at arrival {line.n}")
+            return case.doubt("not-accepted", f"status {status} for the reset at invocation {line.n}")
         accepted += status == HTTPStatus.OK
     logged = sum(RESET_LOG_LINE in line for line in case.history.log)
     if not accepted or logged < accepted:
@@ -75,10 +75,10 @@ FAULTS = (
         name="cache_reset",
         target=CLIENT,
         contract=CONFORMING,
-        effect="a client has the server reset its prefix cache, as an operator does",
+        effect="a client requests a reset of the prefix cache, as an operator does",
         evidence="status and begin of the response",
         consequence="the server forgets its cached blocks and computes them again; answers stay the same",
-        heals="when the response is there",
+        heals="when the response has arrived",
         parameters={
             "trigger_on": TRIGGER_ON,
             "tier": Parameter(True, about="whether the offload tier is reset, too (from 0.22 on)"),

@@ -234,7 +234,7 @@ FAULTS = (
         effect="the server gets part of a processor",
         evidence="periods in which the kernel throttled it",
         consequence="tokens come more slowly",
-        heals="when the limit is as it was before",
+        heals="when the limit is restored",
         parameters={
             "trigger_on": TRIGGER_ON,
             "duration_s": duration_s(10.0, "until it gets all again"),
@@ -251,10 +251,10 @@ FAULTS = (
         name="memory_squeeze",
         target=SERVER,
         contract=CONFORMING,
-        effect="the server's memory is limited to what it has and room_mib more, and a neighbour takes that",
-        evidence="the limit, and which of its processes are gone",
-        consequence="the kernel ends its largest process; the server ends by itself, or says that it is sick",
-        heals="when the limit is as it was before, and a further life of the server serves",
+        effect="memory is limited to its usage plus room_mib, and a process in the container takes more",
+        evidence="the limit, and which of its processes have ended",
+        consequence="the kernel ends the largest process; the server ends, or /health reports the failure",
+        heals="when the limit is restored, and the next incarnation of the server serves",
         parameters={
             "trigger_on": TRIGGER_ON,
             "duration_s": duration_s(20.0, "until it is restarted"),

@@ -273,7 +273,9 @@ def _refused(case: FiredFault) -> Doubt | None:
         sent = line.firing
         statuses = sent.statuses if isinstance(sent, WrongRequestsSent) else ()
         if not any(map(refused_status, statuses)):
-            return case.doubt("none-refused", f"the server refused none of the requests at arrival {line.n}")
+            return case.doubt(
+                "none-refused", f"the server refused none of the requests at invocation {line.n}"
+            )
     return None
 
 
@@ -285,8 +287,8 @@ def _wrong(name: str, what: str, forms: tuple[MalformedRequest, ...]) -> Outside
         target=CLIENT,
         contract=CONFORMING,
         effect=f"{what}, sent to the server itself: {'; '.join(form.about for form in forms)}",
-        evidence="forms sent, status and begin of the answer to each",
-        consequence="each is refused with a status from 400 to 499; no request of the load notices",
+        evidence="forms sent, status and begin of each response",
+        consequence="each is refused with a status from 400 to 499; requests of the load are not affected",
         heals="when the last of them is over",
         parameters={
             "trigger_on": TRIGGER_ON,

@@ -1,4 +1,4 @@
-"""The fault `pause`: all processes of the server stand still, by signals or by the engine of containers."""
+"""The fault `pause`: all processes of the server are stopped, by signals or by the engine of containers."""
 
 from __future__ import annotations
 
@@ -40,10 +40,10 @@ FAULTS = (
         name="pause",
         target=SERVER,
         contract=CONFORMING,
-        effect="all processes of the server stand still",
+        effect="all processes of the server are stopped",
         evidence="processes, all in state T; of a container its state",
-        consequence="no scrape is answered and no token comes while they stand still",
-        heals="when they go on: their states say so",
+        consequence="no scrape is answered and no token arrives while they are stopped",
+        heals="when their states show that they run",
         parameters={"trigger_on": TRIGGER_ON, "duration_s": duration_s(3.0, "until they go on")},
         stacks=EVERYWHERE,
         firing=Paused,

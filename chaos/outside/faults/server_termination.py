@@ -262,7 +262,7 @@ def _ending(
         effect=effect,
         evidence=evidence,
         consequence=consequence,
-        heals="when a further life of the server serves",
+        heals="when the next incarnation of the server serves",
         parameters={
             "trigger_on": TRIGGER_ON,
             "duration_s": duration_s(down_s, "until it is restarted"),
@@ -284,16 +284,16 @@ FAULTS = (
         _incarnation_ended,
         effect="SIGKILL to all processes of the server",
         evidence="processes, all gone; the exit code of their leader",
-        consequence="that life of the server has ended, with that code; requests on their way end with it",
+        consequence="that incarnation has ended with that code; requests in flight fail",
     ),
     _ending(
         "stop",
         Stop,
         _incarnation_ended,
-        effect="SIGTERM to the server, and after grace_s SIGKILL to what is left; with duration_s 0 it is a "
-        "restart",
+        effect="SIGTERM to the server, and after grace_s SIGKILL to its processes; with duration_s 0 "
+        "it is a restart",
         evidence="processes, all gone; the exit code of their leader; whether they had to be forced",
-        consequence="that life of the server has ended by itself; requests on their way may end with it",
+        consequence="that incarnation has ended by itself; requests in flight may fail",
         grace_s=Parameter(30.0, 0, 600, about="seconds from SIGTERM to SIGKILL"),
     ),
     _ending(
@@ -302,7 +302,7 @@ FAULTS = (
         engine_missed,
         effect="SIGKILL to the process of the engine alone",
         evidence="process of the engine, gone",
-        consequence="requests fail; the server ends by itself, or its /health says that it is sick",
+        consequence="requests fail; the server ends by itself, or /health reports the failure",
         down_s=20.0,
     ),
 )
