@@ -244,7 +244,7 @@ def _usage(history: History, found: Findings) -> None:
 
 ORACLE = Oracle(
     NAME,
-    "the server's token ledger adds up and agrees with the client's",
+    "the server's token counts add up and agree with the client's",
     (METRICS, REQUESTS, FAULTS),
     judge,
     RULES,

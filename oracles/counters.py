@@ -248,4 +248,4 @@ def _failed_scrapes(history: History, found: Findings) -> None:
         found.gap("scrapes-failed", text, figures={"failed": len(failed), "tried": tried})
 
 
-ORACLE = Oracle(NAME, "counters only grow and stay numbers", (METRICS, REQUESTS, LOG), judge, RULES)
+ORACLE = Oracle(NAME, "counters never decrease and stay numbers", (METRICS, REQUESTS, LOG), judge, RULES)

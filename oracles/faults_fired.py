@@ -250,7 +250,7 @@ def _gap(found: Findings, kind: str, line: FaultRecord, what: str) -> None:
 
 ORACLE = Oracle(
     NAME,
-    "the planned faults, and only those, really struck",
+    "the planned faults, and no others, fired with effect",
     (FAULTS, EVENTS, METRICS, REQUESTS, LOG),
     judge,
     RULES,

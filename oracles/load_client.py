@@ -1,4 +1,4 @@
-"""Was the load generator itself fast enough to be believed?"""
+"""Judges whether the load generator was fast enough for its measurements."""
 
 from __future__ import annotations
 
@@ -140,4 +140,4 @@ def _p99(values: Iterable[float] | NDArray[np.float64]) -> float:
     return percentiles(values, 99)[0] or 0.0
 
 
-ORACLE = Oracle(NAME, "the load generator was fast enough to be believed", (CLIENT, REQUESTS), judge)
+ORACLE = Oracle(NAME, "the load generator was fast enough", (CLIENT, REQUESTS), judge)

@@ -140,4 +140,4 @@ def judge(history: History) -> OracleResult:
     return found.result(passed, lines=len(lines), allowed=excused.total())
 
 
-ORACLE = Oracle(NAME, "the server's log tells of no crash", (LOG,), judge, RULES)
+ORACLE = Oracle(NAME, "the server's log reports no crash", (LOG,), judge, RULES)

@@ -266,7 +266,7 @@ def _at_each(series: Series | None, scrapes: int) -> tuple[Values, Flags]:
 
 ORACLE = Oracle(
     NAME,
-    "Prometheus saw the same of the server's metrics as the suite",
+    "Prometheus and the suite scrape the same metrics of the server",
     (PROMETHEUS, METRICS, REQUESTS, EVENTS),
     judge,
     RULES,

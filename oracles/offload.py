@@ -137,4 +137,4 @@ def loaded_bytes(count: CounterGrowth) -> float | None:
     return count("vllm:kv_offload_total_bytes_total", transfer_type="CPU_to_GPU")
 
 
-ORACLE = Oracle(NAME, "blocks really came back from the offload tier", (METRICS,), judge, RULES)
+ORACLE = Oracle(NAME, "blocks were loaded from the offload tier", (METRICS,), judge, RULES)

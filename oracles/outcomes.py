@@ -298,4 +298,4 @@ def _logprobs(record: RequestRecord) -> Iterator[Problem]:
             return
 
 
-ORACLE = Oracle(NAME, "every request ends once, whole and without error", (REQUESTS, EVENTS), judge, RULES)
+ORACLE = Oracle(NAME, "every request ends once, complete and without error", (REQUESTS, EVENTS), judge, RULES)

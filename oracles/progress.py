@@ -308,4 +308,4 @@ def _used_cache(so_far: bool | None, record: RequestRecord, load: set[str]) -> b
     return bool(so_far) or usage.cached_tokens > 0
 
 
-ORACLE = Oracle(NAME, "work that waits moves on", (EVENTS, REQUESTS, METRICS), judge, RULES)
+ORACLE = Oracle(NAME, "waiting work makes progress", (EVENTS, REQUESTS, METRICS), judge, RULES)

@@ -317,4 +317,4 @@ def _allowed_mib(history: History) -> float | None:
 
 
 READS = (RESOURCES, EVENTS, METRICS, CLIENT)
-ORACLE = Oracle(NAME, "no process, thread, file, socket or memory is kept for good", READS, judge, RULES)
+ORACLE = Oracle(NAME, "no process, thread, file, socket or memory leaks", READS, judge, RULES)

@@ -263,7 +263,7 @@ def _copies(history: History, line: LedgerRecord, balance: Balance, found: Findi
 
 ORACLE = Oracle(
     NAME,
-    "what began with offloaded blocks ended once, and no block changed",
+    "each transfer of offloaded blocks ends once, and no block changes",
     (LEDGER, EVENTS, REQUESTS),
     judge,
     RULES,

@@ -72,7 +72,7 @@ def oracles_command(
 
 
 def _list() -> None:
-    table = plain_table("oracle", "from", "watches that")
+    table = plain_table("oracle", "from", "checks that")
     for oracle in ORACLES:
         table.add_row(oracle.name, ORIGINS[oracle.name], oracle.purpose)
     print_table(table)
