@@ -29,18 +29,18 @@ from history.protocol.evidence import Evidence as TypedEvidence
 from history.protocol.outside import REVERTED
 
 PROBE = "probe"
-"""Stands for the phase where a request is the conductor's own,"""
+"""Value of `RequestRecord.phase` for the conductor's probes."""
 CROWD = "crowd"
-"""and where it is of clients that a fault sent."""
+"""Value of `RequestRecord.phase` for requests of crowds, which a fault sends."""
 
 ABANDONED = "Abandoned"
-"""Kinds of `RequestError`: its client left on purpose,"""
+"""Kind of `RequestError`: the client aborted on purpose. Kinds not listed here are names of exceptions."""
 DEADLINE_EXCEEDED = "DeadlineExceeded"
-"""it had no end in time and was given up,"""
+"""Kind of `RequestError`: the client gave up at the deadline."""
 TRUNCATED_STREAM = "TruncatedStream"
-"""its stream ended tidily and too early,"""
+"""Kind of `RequestError`: the stream ended without an error and too early."""
 ERROR_EVENT = "ErrorEvent"
-"""or held an error. Other kinds are names of exceptions."""
+"""Kind of `RequestError`: the stream contained an error."""
 
 CONNECTION_ERRORS = frozenset(
     {"ConnectError", "ReadError", "WriteError", "CloseError", "RemoteProtocolError"}
@@ -155,7 +155,7 @@ class FaultRecord(Record, frozen=True, kw_only=True):
     kind: str | None
     site: str | None
     n: Count | None
-    """fired: arrival number at the site, from 0. healed: how many arrivals there were."""
+    """fired: number of the invocation at the site, from 0. healed: how many invocations there were."""
     request: str | None
     """Server-side request id, where the site knows it."""
     states: list[str] | None = None

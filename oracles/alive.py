@@ -23,9 +23,9 @@ from oracles.views.incarnations import deaths, ending, incarnations, outage_at
 
 NAME = "server-alive"
 STOPPED = (0, -signal.SIGTERM, 128 + signal.SIGTERM)
-"""Exit codes of a server that ends by SIGTERM,"""
+"""Exit codes of a server that ends by SIGTERM."""
 FORCED = (-signal.SIGKILL, 128 + signal.SIGKILL)
-"""and of one that had to be killed, which takes no more than a busy machine."""
+"""Exit codes of a server that had to be killed, which can happen on a busy machine."""
 DIED = Rule(
     "server-alive/died",
     "The server ends only when a fault or the suite ends it.",

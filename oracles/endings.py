@@ -13,9 +13,9 @@ from history.verdict import fault, phase, request
 from oracles.findings import FAULTS, REQUESTS, Findings, Rule
 
 LEAVING = frozenset({"abort_mix"})
-"""Kinds of workloads whose clients leave on purpose,"""
+"""Kinds of workloads whose clients abort on purpose."""
 STOPPING = frozenset({"parameter_mix"})
-"""and those some of whose requests have stops. All others are sent with `ignore_eos`."""
+"""Kinds of workloads with stop conditions. All others are sent with `ignore_eos`."""
 NOT_REFUSED = Rule(
     "outcomes/malformed-not-refused",
     "A request that no server can serve is answered with a status from 400 to 499.",

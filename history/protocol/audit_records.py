@@ -85,9 +85,9 @@ class AccountBalance(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     names: Sequence[str] = ()
     """A few of those that are open, oldest first."""
     longest_since_ns: Time | None = None
-    """When that began which took longest of all that ended since the balance before,"""
+    """Begin of the longest transfer that ended since the previous balance, wall clock ns."""
     longest_ns: Count | None = None
-    """and how long it took."""
+    """Duration of this longest transfer, ns."""
 
 
 class Balance(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

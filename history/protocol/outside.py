@@ -13,9 +13,9 @@ class OutsideFiring(Firing, frozen=True):
     """Base of them all."""
 
     begun_ns: Time | None = None
-    """Before anything of it was done,"""
+    """Time before the injection began, wall clock ns."""
     struck_ns: Time | None = None
-    """and when it was carried out."""
+    """Time at which the injection was applied, wall clock ns."""
 
     @property
     def named(self) -> Sequence[str]:
@@ -139,9 +139,9 @@ class AbortStorm(OutsideFiring, frozen=True):
     clients: Count = 0
     sent: Count = 0
     begun: Count = 0
-    """Of them so many had tokens,"""
+    """Requests with at least one token at the disconnect."""
     answered: Count = 0
-    """and so many their whole answer."""
+    """Requests with a complete answer at the disconnect."""
     left_ns: Time | None = None
     requests: Sequence[str] = ()
 

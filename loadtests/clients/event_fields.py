@@ -91,9 +91,9 @@ class Choice(msgspec.Struct, gc=False):
     index: int = 0
     text: str = ""
     delta: DeltaFields | None = None
-    """The text in a chat's event,"""
+    """Text in an event of a chat stream."""
     message: DeltaFields | None = None
-    """and in a chat's answer in one piece."""
+    """Text in a chat answer that is not streamed."""
     finish_reason: str | None = None
     logprobs: Logprobs | None = None
     token_ids: list[int] | None = None

@@ -53,9 +53,9 @@ class Connection:
         self._poller = poller
         self._buffer = poller.buffer
         self._pieces: list[bytes] = []
-        """What was read and not yet parsed,"""
+        """Bytes that were read and are not parsed yet."""
         self._stamps: list[bytes] = []
-        """and the kernel's stamp of each."""
+        """The kernel's timestamp of each of these pieces."""
         self._failure: RequestFailure | None = None
         """Why nothing more can be read."""
         self._ready: Waiter[None] = Waiter()

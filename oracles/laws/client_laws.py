@@ -43,9 +43,9 @@ RULES = (BY_REASON, MAX_TOKENS_SUM, SENT, CHOICES_SUM, LATENCY, FIRST_TOKEN_TIME
 HTTP = "http_requests_total"
 COMPLETIONS = ("/v1/completions", "/v1/chat/completions")
 CLOCKS = 1e-3
-"""Two clocks of one machine may run apart by such a share,"""
+"""Relative difference that is allowed between two clocks of one machine."""
 TICK_S = 1e-3
-"""and each time of a client is rounded to less than so much."""
+"""Bound on the rounding of a client's time, s."""
 REASONS = ("length", "stop")
 
 

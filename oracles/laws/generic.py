@@ -205,9 +205,9 @@ class Bounds(NamedTuple):
 
     least: Values
     most: Values
-    """Without the observations in the bucket that has no upper edge;"""
+    """Highest possible sum, without the observations in the bucket that has no upper edge."""
     endless: Values
-    """so many."""
+    """Number of observations in that bucket."""
     known: Flags
 
 

@@ -49,9 +49,9 @@ class Begun(NamedTuple):
     """What had begun by the last balance of the run, in its last life."""
 
     t_ns: int
-    """The oldest of the balances, one of each process,"""
+    """Time of the oldest of the balances, one of each process, wall clock ns."""
     last_ns: int
-    """and the youngest."""
+    """Time of the youngest of these balances, wall clock ns."""
     number: int
     ended: int | None
     """None where no balance says what earlier runs had begun."""

@@ -72,3 +72,23 @@ def test_no_docstring_only_repeats_its_name() -> None:
 def test_docstring_that_repeats_its_name_is_found() -> None:
     planted = {"history/planted.py": 'def read_file() -> None:\n    """Reads the file."""\n'}
     assert repetitions(planted) == ["history/planted.py: read_file"]
+
+
+def cut_in_two(given: Mapping[str, str]) -> list[str]:
+    """Docstrings of constants and fields that end with a comma: the next one goes on with the sentence."""
+    return [
+        f"{path}:{node.lineno}"
+        for path, text in given.items()
+        for node in ast.walk(ast.parse(text))
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+        if isinstance(node.value.value, str) and node.value.value.rstrip().endswith((",", ";", ":"))
+    ]
+
+
+def test_no_sentence_is_cut_over_two_docstrings() -> None:
+    assert cut_in_two(sources()) == []
+
+
+def test_sentence_over_two_docstrings_is_found() -> None:
+    planted = {"history/planted.py": 'A = 1\n"""The first,"""\nB = 2\n"""and the second."""\n'}
+    assert cut_in_two(planted) == ["history/planted.py:2"]
