@@ -123,8 +123,7 @@ class RequestRecord(Record, frozen=True, kw_only=True):
     client_queued: bool = False
     """When it was due, as many were in flight as the phase allows, so it had to wait."""
     logprob_margins: Sequence[float] = ()
-    """Logprob of the likeliest token less that of the next one, for each token, nats. Requested only where
-    right answers may differ."""
+    """Logprob margins, nats, one a token. Requested only where right answers may differ."""
     prompt_logprobs: Sequence[float] = ()
     """Of the prompt's tokens from the second on. Asked for by a parameter of the prompt."""
     first_block: str | None = None
@@ -161,8 +160,7 @@ class FaultRecord(Record, frozen=True, kw_only=True):
     states: list[str] | None = None
     """What that request was doing when it was struck, where that is known."""
     evidence: Evidence
-    """As stored. Read it by what follows, which is None for lines of other events and raises
-    msgspec.ValidationError, but not for lines of a journal that was read."""
+    """As stored. Read it by the properties below: None for other events. Raises msgspec.ValidationError."""
 
     @property
     def loaded(self) -> Loaded | None:
@@ -252,8 +250,7 @@ class ClientRecord(Record, frozen=True, kw_only=True):
     connections: Whole
     """Sockets open at the end of the stretch."""
     clock_offset_ns: Whole | None = None
-    """What was added to the clock of the worker's machine in all times of this phase; None where it is the
-    conductor's own machine."""
+    """Added to all times of this phase; None on the conductor's own machine."""
     clock_error_ns: Time | None = None
     """How far that may be wrong: half of the shortest round trip, and what the clocks have drifted since."""
 
@@ -294,10 +291,9 @@ class Event(Record, frozen=True, kw_only=True):
 class ScrapeLine(Record, frozen=True, kw_only=True):
     """One scrape of /metrics, as difference to the one before.
 
-    `new` appends series names to the file's running list; `changed` maps an index of that list, which JSON
-    writes as a string, to the sample's value. A value that JSON has no number for stands as "NaN", "+Inf" or
-    "-Inf". A failed scrape has `error` and no samples; a series that vanished stands in `gone`. What
-    Prometheus saw has the same form; of the monotonic clock it tells nothing, so that stands at 0.
+    `new` appends series names to the file's running list. `changed` maps an index of that list, as a string,
+    to the value; "NaN", "+Inf" and "-Inf" are strings too. `gone` has the series that vanished. A failed
+    scrape has `error` and no samples. Scrapes of Prometheus have a monotonic time of 0.
     """
 
     t_ns: Time
