@@ -12,14 +12,14 @@ from kvchaos.cli.faults_command import declared_text
     ("kind", "text"),
     [
         ("lookup_miss", "none"),
-        ("copy_failed", "server-alive/died (once for each life of the server that it struck)"),
+        ("copy_failed", "server-alive/died (once for each incarnation of the server that it struck)"),
         (
             "noise",
             "answers/not-golden or answers/not-repeated (at least 1, on requests that read the block)",
         ),
         (
             "completion_twice",
-            "server-alive/died (once for each life of the server that it struck); not declared: "
+            "server-alive/died (once for each incarnation of the server that it struck); not declared: "
             "reported twice in one step: some releases count the two as one, others die",
         ),
     ],
