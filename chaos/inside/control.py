@@ -86,4 +86,5 @@ def _whole(fault: ArmedFault) -> ArmedFault:
 
 
 def _malformed(problem: object) -> BadControl:
-    return BadControl(f"schedule is malformed: {problem}"[:MAX_REASON])
+    # In one line: the message quotes what it found.
+    return BadControl(f"schedule is malformed: {' '.join(str(problem).split())}"[:MAX_REASON])
