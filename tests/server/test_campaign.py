@@ -57,11 +57,13 @@ SCENARIOS = (
     "mid-prefill-preemption",
     "nan-block",
     "abort-storm",
+    "cache-reset",
     "kill-and-restart",
     "malformed-requests",
     "network-cut",
     "pause-and-resume",
     "parameter-mix",
+    "preempt-late-stores",
     "sharers-of-a-failed-prefix",
     "trace-replay",
 )
@@ -96,6 +98,7 @@ CAUSES: dict[tuple[str, str], set[str]] = {
     (OLD, "mid-prefill-preemption"): DEATH,
     (OLD, "malformed-requests"): {"outcomes/malformed-not-refused", "logs/request-exception"},
     (NEW, "nan-block"): {"outcomes/truncated-stream"},
+    (NEW, "parameter-mix"): {"accounting/tier-lookups-exceed-misses"},
     (NEW, "sharers-of-a-failed-prefix"): {"answers/not-golden"},
 }
 """The rules that must be broken and follow from no other finding, by release and scenario. None else but what
