@@ -30,7 +30,7 @@ SHARES = (0.5, 0.95, 0.99)
 
 
 def load() -> Iterator[Panel]:
-    """Panels of the load: the clients' metrics beside the server's."""
+    """Panels of the load: the clients' metrics and the server's."""
     yield graph(
         "Requests ended",
         "By the client, each second.",

@@ -103,7 +103,7 @@ def text(dashboard: Dashboard) -> str:
 
 
 def main() -> None:
-    """Write the JSON of every dashboard beside its code."""
+    """Write the JSON of every dashboard next to its code."""
     for path, dashboard in dashboards().items():
         path.write_text(text(dashboard), encoding="utf-8")
 

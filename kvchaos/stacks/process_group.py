@@ -5,7 +5,7 @@ while a group of that number lives. So two facts prove whose processes they are:
 time, or members older than our last check.
 
 The group has no session of its own, because the scheduler may divide the processors by session. Then a load
-generator beside a busy server waits for seconds before it can record a token.
+generator next to a busy server waits for seconds before it can record a token.
 
 A killed process removes nothing. A group that is to be killed is stopped first (SIGSTOP), so that nothing
 new appears while its files are looked at; only then is it killed.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import ModuleType
 
 import pytest
 from msgspec.structs import replace
@@ -39,8 +40,8 @@ ALL = (
 
 @pytest.mark.parametrize("oracle", ALL, ids=lambda oracle: oracle.NAME)
 @pytest.mark.parametrize("kind", KINDS)
-def test_restart_after_a_fatal_fault_passes_every_oracle(kind: str, oracle: object) -> None:
-    result: OracleResult = oracle.judge(killed_run(kind).history())  # type: ignore[attr-defined]
+def test_restart_after_a_fatal_fault_passes_every_oracle(kind: str, oracle: ModuleType) -> None:
+    result: OracleResult = oracle.judge(killed_run(kind).history())
     assert (result.verdict, result.summary) == (Verdict.PASS, result.summary)
 
 
