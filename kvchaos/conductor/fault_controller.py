@@ -12,10 +12,10 @@ from chaos.control_plane import LEASE_S, ControlPlane
 from chaos.fault_catalogue import KINDS, is_outside
 from chaos.inside.fault_kind import CONTRACT_VIOLATING
 from chaos.inside.inside_kinds import KINDS as INSIDE_KINDS
-from chaos.outside.faults.malformed_requests import ClientTarget
 from chaos.outside.injector import CLIENT, NETWORK, PROMETHEUS, SERVER, Injector
 from chaos.outside.outside_faults import InvocationCounts, OutsideFaults, OutsideJournal
 from chaos.outside.outside_kinds import TargetInjector
+from chaos.outside.raw_requests import ClientTarget
 from history import layout
 from history.events import FaultsArmed, FaultsHealed, HealedBy, PrefixCacheReset
 from history.phase_spec import PhaseSpec

@@ -8,7 +8,6 @@ from typing import Any
 
 from chaos.inside.fault_kind import CONFORMING, Parameter
 from chaos.outside.completion_stream import BurstClient, BurstClients
-from chaos.outside.faults.malformed_requests import ClientTarget, http_request
 from chaos.outside.injector import (
     CLIENT,
     EVERYWHERE,
@@ -18,6 +17,7 @@ from chaos.outside.injector import (
     OutsideKind,
     duration_s,
 )
+from chaos.outside.raw_requests import ClientTarget, http_request
 from history.fired_fault import Doubt, FiredFault
 from history.jsonl import LineWriter
 from history.protocol.outside import AbortStorm, ClientsLeft

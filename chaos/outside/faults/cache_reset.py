@@ -9,13 +9,8 @@ from http import HTTPStatus
 from urllib.parse import urlencode
 
 from chaos.inside.fault_kind import CONFORMING, Parameter
-from chaos.outside.faults.malformed_requests import (
-    ClientTarget,
-    MalformedRequest,
-    RequestSender,
-    http_request,
-)
 from chaos.outside.injector import CLIENT, EVERYWHERE, TRIGGER_ON, DueInjection, OutsideKind, duration_s
+from chaos.outside.raw_requests import ClientTarget, RawRequest, RequestSender, http_request
 from history.fired_fault import Doubt, FiredFault
 from history.protocol.outside import NO_STATUS, CachesReset, RequestsSent
 
@@ -23,11 +18,11 @@ RESET_PATH = "/reset_prefix_cache"
 RESET_LOG_LINE = "Resetting prefix cache"
 
 
-def _reset_request(*, tier: bool, running: bool) -> MalformedRequest:
+def _reset_request(*, tier: bool, running: bool) -> RawRequest:
     chosen = {"reset_external": tier, "reset_running_requests": running}
     query = urlencode({name: "true" for name, is_on in chosen.items() if is_on})
     path = f"{RESET_PATH}?{query}" if query else RESET_PATH
-    return MalformedRequest("reset", "a reset of the caches", lambda target: http_request(b"", path=path))
+    return RawRequest("reset", "a reset of the caches", lambda target: http_request(b"", path=path))
 
 
 class _Reset:

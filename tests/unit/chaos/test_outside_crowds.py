@@ -15,9 +15,9 @@ import msgspec
 import pytest
 
 from chaos.outside.completion_stream import CompletionStreamParser, NoCompletion
-from chaos.outside.faults.malformed_requests import ClientTarget
 from chaos.outside.injector import CLIENT, ActiveFault, DueInjection, InjectionRefused
 from chaos.outside.outside_kinds import TargetInjector
+from chaos.outside.raw_requests import ClientTarget
 from history.protocol.outside import AbortStorm, ClientsLeft
 from history.protocol.schedule import Value
 from history.records import CROWD, RequestRecord

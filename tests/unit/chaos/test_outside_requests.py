@@ -12,23 +12,15 @@ from pathlib import Path
 
 import pytest
 
-from chaos.outside.faults.malformed_requests import (
-    EACH,
-    MALFORMED,
-    OVERSIZED,
-    ClientTarget,
-    MalformedRequest,
-    RequestSender,
-    chosen,
-    send_and_read,
-)
+from chaos.outside.faults.malformed_requests import EACH, MALFORMED, OVERSIZED, chosen
+from chaos.outside.raw_requests import ClientTarget, RawRequest, RequestSender, send_and_read
 from tests.support.fake_server_runs import wait_for
 
 NOWHERE = Path("requests-crowd.jsonl")
 REFUSAL = b"HTTP/1.1 400 Bad Request\r\ncontent-length: 2\r\n\r\n{}"
 GO = threading.Event()
 """No stop."""
-FORM = MalformedRequest("plain", "", lambda target: b"GET / HTTP/1.1\r\n\r\n")
+FORM = RawRequest("plain", "", lambda target: b"GET / HTTP/1.1\r\n\r\n")
 
 
 @contextmanager
@@ -92,7 +84,7 @@ def test_silent_server_times_out() -> None:
 
 
 def test_answer_sent_before_the_request_ended_is_read() -> None:
-    form = MalformedRequest("long", "", lambda target: b"x" * (64 << 20))
+    form = RawRequest("long", "", lambda target: b"x" * (64 << 20))
     with serving(refuse_unread) as target:
         assert send_and_read(form, target, 5.0, GO).ms < 5000.0
 
@@ -119,7 +111,7 @@ def test_form_each_selects_all_forms_and_a_name_one() -> None:
 
 
 @pytest.mark.parametrize("form", [*MALFORMED, *OVERSIZED], ids=lambda form: form.name)
-def test_malformed_forms_differ_from_a_valid_request_as_described(form: MalformedRequest) -> None:
+def test_malformed_forms_differ_from_a_valid_request_as_described(form: RawRequest) -> None:
     target = ClientTarget(8000, "tiny", 768, 32, NOWHERE)
     head, _, body = form.build(target).partition(b"\r\n\r\n")
     if form.name in ("no_http", "no_length", "no_path", "no_method", "cut_short"):
