@@ -74,6 +74,7 @@ class Struck:
     kind: str
     requests: list[RequestRecord]
     journal: list[FaultRecord] = field(default_factory=list)
+    log: list[str] = field(default_factory=list)
 
     def strike(self, begin_ms: int, /, n: int = 3, **evidence: Given) -> None:
         """One that the conductor noted a little late."""
@@ -109,7 +110,7 @@ class Struck:
                 stored(Timed(at(PHASE_MS), 0, PHASE_END)),
             ],
             metrics=MetricLog.from_lines([]),
-            log=[],
+            log=list(self.log),
         )
 
     def _note(self, event: FaultEvent, ms: int, n: int, evidence: dict[str, Given]) -> None:
