@@ -62,24 +62,27 @@ def serving_s(ok: Sequence[RequestRecord]) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """One of the figures, as tables name it."""
+    """One of the figures."""
 
+    key: str
+    """Its name in files and identifiers."""
     name: str
+    """Its name in tables."""
     unit: str
     more_is_better: bool
     of: Callable[[PhaseFigures], float | None]
 
 
 FIGURES: tuple[Figure, ...] = (
-    Figure("TTFT, median", "ms", False, lambda one: one.ttft_ms.median),
-    Figure("TTFT, p99", "ms", False, lambda one: one.ttft_ms.p99),
-    Figure("ITL, median", "ms", False, lambda one: one.itl_ms.median),
-    Figure("ITL, p99", "ms", False, lambda one: one.itl_ms.p99),
-    Figure("E2EL, median", "ms", False, lambda one: one.e2el_ms.median),
-    Figure("E2EL, p99", "ms", False, lambda one: one.e2el_ms.p99),
-    Figure("throughput", "tokens/s", True, lambda one: one.tokens_per_s),
-    Figure("requests", "requests/s", True, lambda one: one.requests_per_s),
-    Figure("goodput", "requests/s", True, lambda one: one.goodput_per_s),
+    Figure("ttft-median", "TTFT, median", "ms", False, lambda one: one.ttft_ms.median),
+    Figure("ttft-p99", "TTFT, p99", "ms", False, lambda one: one.ttft_ms.p99),
+    Figure("itl-median", "ITL, median", "ms", False, lambda one: one.itl_ms.median),
+    Figure("itl-p99", "ITL, p99", "ms", False, lambda one: one.itl_ms.p99),
+    Figure("e2el-median", "E2EL, median", "ms", False, lambda one: one.e2el_ms.median),
+    Figure("e2el-p99", "E2EL, p99", "ms", False, lambda one: one.e2el_ms.p99),
+    Figure("throughput", "throughput", "tokens/s", True, lambda one: one.tokens_per_s),
+    Figure("requests", "requests", "requests/s", True, lambda one: one.requests_per_s),
+    Figure("goodput", "goodput", "requests/s", True, lambda one: one.goodput_per_s),
 )
 
 

@@ -1,0 +1,1 @@
+"""Performance tracked night by night: interleaved pairs, decisions, the history, exports, and the page."""

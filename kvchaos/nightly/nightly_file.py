@@ -1,0 +1,89 @@
+"""The file that says what a night measures: `nightly.yaml`, read strictly."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Self
+
+import msgspec
+from pydantic import Field, model_validator
+
+from history.strict_model import Name, Strict, read_model
+from history.strict_yaml import BadYaml, Value
+from kvchaos.bench.bench_file import FIGURES
+from kvchaos.errors import UsageError
+from kvchaos.nightly.detection_power import Procedure
+
+MAX_WATCHED = 40
+"""Series that raise alarms. More of them raise the rate of false alarms and the number of lines to read."""
+FIGURE_KEYS = tuple(figure.key for figure in FIGURES)
+Step = Annotated[float, Field(gt=0, le=1)]
+Rate = Annotated[float, Field(gt=0, le=1_000_000)]
+
+
+class NightMeasurement(Strict):
+    """One scenario, measured at its own load or at rates."""
+
+    scenario: str
+    """Name of a scenario, or path of a scenario file."""
+    phase: Name | None = None
+    """The phase to measure; None: the last of the role load."""
+    rates: tuple[Rate, ...] = ()
+    """Arrivals/s; none: the load of the phase."""
+    seconds: Annotated[float, Field(ge=1, le=3600)] = 20.0
+    """Duration of the arrivals at each rate."""
+    watch: dict[str, Step]
+    """Figures that raise alarms, each with its least step: 0.05 is 5 %. The others are context."""
+
+    @model_validator(mode="after")
+    def _known(self) -> Self:
+        for key in self.watch:
+            if key not in FIGURE_KEYS:
+                raise ValueError(f"watch: unknown figure {key}; there are {', '.join(FIGURE_KEYS)}")
+        if sorted(set(self.rates)) != list(self.rates):
+            raise ValueError("rates: give rising rates, each once")
+        return self
+
+    @property
+    def watched(self) -> int:
+        """Number of series that raise alarms."""
+        return len(self.watch) * max(1, len(self.rates))
+
+
+class NightlyFile(Strict):
+    """What each night measures, in this order."""
+
+    measurements: Annotated[tuple[NightMeasurement, ...], Field(min_length=1)]
+    screen_pairs: Annotated[int, Field(ge=6, le=100)] = 6
+    confirm_pairs: Annotated[int, Field(ge=12, le=400)] = 18
+    control_every: Annotated[int, Field(ge=2, le=365)] = 7
+    """Every so many nights the control is measured against itself."""
+    seed: Annotated[int, Field(ge=0, le=1_000_000_000)] = 1
+
+    @model_validator(mode="after")
+    def _few(self) -> Self:
+        watched = sum(each.watched for each in self.measurements)
+        if watched > MAX_WATCHED:
+            raise ValueError(f"watch: {watched} series raise alarms; {MAX_WATCHED} at most may")
+        names = [(each.scenario, each.phase) for each in self.measurements]
+        if len(set(names)) != len(names):
+            raise ValueError("measurements: a scenario with the same phase is there twice")
+        return self
+
+    @property
+    def procedure(self) -> Procedure:
+        """Pairs and thresholds of the two stages."""
+        return Procedure(screen_pairs=self.screen_pairs, confirm_pairs=self.confirm_pairs)
+
+
+def read_nightly_file(path: Path) -> NightlyFile:
+    """Raises UsageError with file, key and problem."""
+    try:
+        return read_model(path, _parse)
+    except BadYaml as error:
+        raise UsageError(str(error)) from error
+
+
+def _parse(content: Value) -> NightlyFile:
+    """By way of JSON, since strict validation of Python objects wants tuples and YAML has none."""
+    return NightlyFile.model_validate_json(msgspec.json.encode(content))
