@@ -159,6 +159,8 @@ class BenchRun(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     """Of those in an open loop, arrivals/s."""
     phases: list[MeasuredPhase]
     """Empty when it does not count."""
+    client_us_per_request: float | None = None
+    """Processor time of the load workers for a request of these phases; None in files of earlier versions."""
 
 
 class Bench(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, tag_field="v", tag=3):

@@ -148,7 +148,14 @@ def measure_stored_run(
             if phase.name in requested and isinstance(phase.arrivals, Poisson)
         ],
         phases=[] if why_not else [_measured(speed, history, slo) for speed in _speeds(history, requested)],
+        client_us_per_request=_client_us_per_request(history, requested),
     )
+
+
+def _client_us_per_request(history: History, phases: Sequence[str]) -> float | None:
+    requests = sum(record.phase in phases for record in history.requests)
+    cpu_us = sum(record.cpu_us for record in history.client if record.phase in phases)
+    return cpu_us / requests if requests and cpu_us else None
 
 
 def new_folder(kind: Kind, scenario: str, runs: Path) -> Path:

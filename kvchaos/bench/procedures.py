@@ -84,10 +84,17 @@ def search(
 def compare(
     runner: BenchRunner, targets: tuple[BenchTarget, BenchTarget], seeds: Sequence[int], phases: int = 1
 ) -> None:
-    """Pairs with the same seed; which side goes first changes from pair to pair, and that again."""
+    """Measure pairs with the same seed, in the order A B, B A, B A, A B. Raises UsageError."""
     for number, seed in enumerate(seeds):
-        for target in targets if number % 4 in (0, 3) else reversed(targets):
-            _measure(runner, target, seed, phases)
+        measure_pair(runner, targets, seed, number, phases)
+
+
+def measure_pair(
+    runner: BenchRunner, targets: tuple[BenchTarget, BenchTarget], seed: int, number: int, phases: int = 1
+) -> list[BenchRun]:
+    """Measure both sides with one seed; the number of the pair decides which goes first."""
+    order = targets if number % 4 in (0, 3) else targets[::-1]
+    return [_measure(runner, target, seed, phases) for target in order]
 
 
 def _up_to_the_knee(

@@ -78,10 +78,14 @@ def examine_local(
     yield from _model_and_port(port, environ)
 
 
+def installed_cards() -> list[Card]:
+    """The GPUs of this machine; none where there is no driver."""
+    query = "--query-gpu=name,memory.total,driver_version"
+    return parse_cards(_output_of("nvidia-smi", query, "--format=csv"))
+
+
 def _cards() -> Iterator[Check]:
-    cards = parse_cards(
-        _output_of("nvidia-smi", "--query-gpu=name,memory.total,driver_version", "--format=csv")
-    )
+    cards = installed_cards()
     yield check_driver(cards)
     if cards:
         yield check_card(cards)

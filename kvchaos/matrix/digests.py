@@ -93,7 +93,7 @@ def code_digest(root: Path, parts: Sequence[str], without: Sequence[str] = ()) -
 
 def digests_of(scenario: Scenario, release: str, seed: int, bugs: Sequence[KnownBug], code: Code) -> Digests:
     """Digests of a cell if it were made and judged now."""
-    content = _portable(scenario)
+    content = portable_scenario(scenario)
     run = {key: part for key, part in content.items() if key not in JUDGED_KEYS}
     version = Version(release)
     expectation = expectation_for(scenario, version, bugs)
@@ -114,7 +114,7 @@ def _within(name: str, part: str) -> bool:
     return name == part or name.startswith(f"{part}/")
 
 
-def _portable(scenario: Scenario) -> dict[str, object]:
+def portable_scenario(scenario: Scenario) -> dict[str, object]:
     """The scenario as plain values, the files that it names by their contents: paths differ by machine."""
     content: dict[str, object] = scenario.model_dump(mode="json")
     content["files"] = {

@@ -39,6 +39,7 @@ class ServerBuild(Line, frozen=True, kw_only=True):
     commit: str | None = None
     """Of vLLM's repository, where the build says it."""
     torch: str | None = None
+    python: str | None = None
 
 
 class MachineIdentity(Line, frozen=True, kw_only=True):
