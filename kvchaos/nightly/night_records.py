@@ -70,6 +70,12 @@ class MeasuredScenario(Line, frozen=True, kw_only=True):
     """Of all that must be equal for figures of two nights to belong to one series."""
     folder: str
     """Of its runs."""
+    phase: str | None = None
+    """That was measured; None: the one that `kvchaos bench compare` measures by default."""
+    rates: Sequence[float] = ()
+    """Arrivals a second; empty: the load of the phase."""
+    seconds: float | None = None
+    """Duration of the arrivals at each rate; None: the default."""
     pairs: list[PairRuns] = []
     """Pairs of which both runs count."""
     excluded: list[str] = []
