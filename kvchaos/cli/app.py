@@ -34,6 +34,7 @@ COMMANDS = {
     "matrix": "matrix_command:matrix_command",
     "bench": "bench_command:app",
     "client-bench": "client_bench_command:client_bench_command",
+    "nightly": "nightly_command:app",
     "doctor": "setup_commands:doctor",
     "clean": "clean_command:clean_command",
 }

@@ -98,6 +98,8 @@ class Night(Line, frozen=True, kw_only=True):
     """Median processor time of the load client for a request."""
     ended: NightId
     budget_s: float
+    screen_pairs: int = 6
+    confirm_pairs: int = 18
     complete: bool
     """Whether all measurements of the file had their pairs within the budget."""
     measured: Sequence[MeasuredScenario] = []

@@ -125,6 +125,8 @@ class NightRunner:
             client_us_per_request=statistics.median(self._client_us) if self._client_us else None,
             ended=_moment(datetime.now(UTC)),
             budget_s=setup.budget_s,
+            screen_pairs=setup.file.screen_pairs,
+            confirm_pairs=setup.file.confirm_pairs,
             complete=self._complete,
             measured=self._measured,
         )
@@ -141,29 +143,33 @@ class NightRunner:
         folder = new_folder("compare", bench.scenario, setup.workspace.runs)
         runner = BenchRunner(bench, folder, setup.workspace, setup.load, self._console)
         scenario = bench.scenario
-        watch = {key: math.log1p(step) for key, step in measurement.watch.items()}
 
         def accepted(series: SeriesPairs) -> float:
             identity = self._identity(runner, loaded)
             return self._earlier.accepted(series_name(scenario, series.load, series.figure), identity)
 
-        test = screen_test(watch, plan, accepted)
+        test = screen_test(least_steps(measurement), plan, accepted)
         try:
             phases = max(len(measurement.rates), 1)
             if not measure_stages(runner, targets, seeds, phases, test, self._deadline):
                 self._complete = False
         except MeasurementInterrupted:
             self.interrupted, self._complete = True, False
-        self._add(runner, seeds, watch, loaded)
+        self._add(runner, seeds, measurement, loaded)
 
     def _add(
-        self, runner: BenchRunner, seeds: StageSeeds, watch: Mapping[str, float], loaded: BenchScenario
+        self,
+        runner: BenchRunner,
+        seeds: StageSeeds,
+        measurement: NightMeasurement,
+        loaded: BenchScenario,
     ) -> None:
         bench = runner.bench
         costs = (run.client_us_per_request for run in bench.counted)
         self._client_us.extend(cost for cost in costs if cost is not None)
         identity = self._identity(runner, loaded)
-        self._measured.append(_measured_scenario(bench, runner.folder, identity, seeds))
+        self._measured.append(_measured_scenario(runner, measurement, identity, seeds))
+        watch = least_steps(measurement)
         fresh = {(each.load, each.figure.key): each for each in series_of(bench, seeds.confirm)}
         for series in series_of(bench, seeds.screen):
             confirmed = fresh.get((series.load, series.figure.key))
@@ -226,20 +232,29 @@ class NightRunner:
         )
 
 
-def _measured_scenario(bench: Bench, folder: Path, identity: Digest, seeds: StageSeeds) -> MeasuredScenario:
+def least_steps(measurement: NightMeasurement) -> dict[str, float]:
+    """The least step of each watched figure, a logarithm."""
+    return {key: math.log1p(step) for key, step in measurement.watch.items()}
+
+
+def _measured_scenario(
+    runner: BenchRunner, measurement: NightMeasurement, identity: Digest, seeds: StageSeeds
+) -> MeasuredScenario:
+    bench = runner.bench
     stages: tuple[tuple[Stage, range], ...] = (("screen", seeds.screen), ("confirm", seeds.confirm))
     return MeasuredScenario(
         scenario=bench.scenario,
         identity=identity,
-        folder=folder.name,
+        folder=runner.folder.name,
+        phase=measurement.phase,
+        rates=measurement.rates,
+        seconds=measurement.seconds if measurement.rates else None,
         pairs=[
             PairRuns(stage=stage, seed=control.seed, control=control.run, candidate=candidate.run)
             for stage, chosen in stages
             for control, candidate in paired_runs(bench, chosen)
         ],
-        excluded=[
-            f"{run.run}: {run.outcome}: {run.why_not}" for run in bench.runs if run.why_not
-        ],
+        excluded=[f"{run.run}: {run.outcome}: {run.why_not}" for run in bench.runs if run.why_not],
     )
 
 

@@ -1,0 +1,142 @@
+"""`kvchaos nightly`: arguments, the kind of a night, exit codes, and decisions judged again."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from msgspec.structs import replace
+
+from kvchaos.cli.app import run as command_line
+from kvchaos.cli.nightly_command import due_kind, exit_code, measured_scenario, parse_duration
+from kvchaos.errors import UsageError
+from kvchaos.nightly.decision import Decision, Result, decide
+from kvchaos.nightly.detection_power import Procedure
+from kvchaos.nightly.night_records import (
+    MachineIdentity,
+    MeasuredScenario,
+    Night,
+    NightKind,
+    NightPoint,
+    ServerBuild,
+)
+from kvchaos.nightly.night_store import append_night, night_history
+from kvchaos.nightly.nightly_file import NightMeasurement
+from kvchaos.nightly.rejudging import differing_decisions
+
+LEAST = math.log(1.03)
+IDENTITY = "0123456789abcdef"
+QUIET = [0.001, -0.001, 0.0005, -0.0005, 0.0008, -0.0008]
+NOISY = [0.05, -0.05, 0.04, -0.04, 0.03, -0.03]
+
+
+def night(day: int, kind: NightKind = "comparison", complete: bool = True, *excluded: str) -> Night:
+    build = ServerBuild(name="0.32.0", vllm="0.32.0")
+    return Night(
+        night=f"2026-11-{day:02}T02:00:00Z",
+        kind=kind,
+        candidate=build,
+        control=build,
+        machine=MachineIdentity(host="Linux", processor="one"),
+        model="tiny",
+        kvchaos="0.1.0",
+        ended=f"2026-11-{day:02}T03:00:00Z",
+        budget_s=3600.0,
+        complete=complete,
+        measured=[
+            MeasuredScenario(scenario="small", identity=IDENTITY, folder="bench", excluded=list(excluded))
+        ],
+    )
+
+
+def point(day: int, screen: Sequence[float], decision: Decision | None = None) -> NightPoint:
+    return NightPoint(
+        night=night(day).night,
+        series="small/load/ttft-median",
+        role="watch",
+        identity=IDENTITY,
+        least_step=LEAST,
+        screen=list(screen),
+        control=50.0,
+        candidate=50.0,
+        unit="ms",
+        decision=decision,
+    )
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("4h", 14_400), ("90m", 5_400), ("1.5m", 90), ("600s", 600)])
+def test_duration_is_a_number_with_its_unit(text: str, seconds: float) -> None:
+    assert parse_duration(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "4", "h", "-4h", "0s", "4 h", "4d", "4h30m"])
+def test_other_duration_is_refused(text: str) -> None:
+    with pytest.raises(UsageError, match="--for"):
+        parse_duration(text)
+
+
+def test_every_seventh_night_is_a_control_night() -> None:
+    nights: list[Night] = []
+    kinds = []
+    for day in range(1, 16):
+        kind = due_kind(night_history(nights, [], []), 7)
+        kinds.append(kind)
+        nights.append(night(day, kind))
+    assert [day for day, kind in enumerate(kinds, start=1) if kind == "control"] == [7, 14]
+
+
+@pytest.mark.parametrize(
+    ("results", "complete", "excluded", "code"),
+    [
+        (["same", "improved"], True, (), 0),
+        (["same", "regressed", "blind"], True, (), 1),
+        (["same"], True, ("run-1: not as expected: logs",), 1),
+        (["same"], True, ("run-1: unknown: the client was the limit",), 0),
+        (["same", "blind"], True, (), 2),
+        (["same"], False, (), 2),
+    ],
+)
+def test_exit_code_names_the_worst_result(
+    results: Sequence[Result], complete: bool, excluded: tuple[str, ...], code: int
+) -> None:
+    points = [replace(point(1, QUIET), decision=Decision(result=result)) for result in results]
+    assert exit_code(night(1, "comparison", complete, *excluded), points) == code
+
+
+def test_stored_decisions_that_agree_give_no_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    decision = decide(QUIET, [], LEAST, Procedure())
+    append_night(tmp_path, night(1), [point(1, QUIET, decision)], [])
+    assert command_line(["nightly", "judge", "--history", str(tmp_path)]) == 0
+    assert capsys.readouterr().out == "1 decisions of 1 nights; 0 differ\n"
+
+
+def test_stored_decision_that_differs_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    append_night(tmp_path, night(1), [point(1, QUIET, Decision(result="regressed"))], [])
+    assert command_line(["nightly", "judge", "--history", str(tmp_path)]) == 1
+    assert "small/load/ttft-median: stored regressed, now same" in capsys.readouterr().out
+
+
+def test_noise_of_earlier_nights_is_used_when_judged_again() -> None:
+    noisy = [point(day, NOISY, Decision(result="blind")) for day in range(1, 20)]
+    history = night_history(
+        [night(day) for day in range(1, 21)], [*noisy, point(20, QUIET, Decision(result="blind"))], []
+    )
+    assert differing_decisions(history) == []
+
+
+def test_unknown_scenario_of_a_measurement_is_one_line(tmp_path: Path) -> None:
+    measurement = NightMeasurement(scenario="no-such-one", watch={"throughput": 0.05})
+    with pytest.raises(UsageError, match="no-such-one"):
+        measured_scenario(measurement, tmp_path)
+
+
+def test_file_with_a_mistake_starts_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "nightly.yaml"
+    path.write_text("measurements: []")
+    code = command_line(
+        ["nightly", "run", str(path), "--candidate", "a", "--control", "b", "--history", str(tmp_path)]
+    )
+    assert code == 3
+    assert capsys.readouterr().err.startswith(f"kvchaos: {path}: measurements")
