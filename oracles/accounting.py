@@ -1,4 +1,4 @@
-"""Does the server's token ledger add up, and does it agree with the client's?"""
+"""Do the server's token counters add up, and do they agree with the client's counts?"""
 
 from __future__ import annotations
 
@@ -39,32 +39,32 @@ SOURCES_SUM = _rule(
     "Prompt tokens by source, less those recomputed, add up to the prompt tokens.",
     "vLLM documentation",
 )
-CACHED_EXCEEDS = _rule("cached-exceeds-prompt", "No more prompt tokens are cached than there are.")
+CACHED_EXCEEDS = _rule("cached-exceeds-prompt", "At most all prompt tokens are cached.")
 SOURCE_RANGE = _rule("source-out-of-range", "Each source has between 0 and all of the prompt tokens.")
 TIERS_SUM = _rule(
     "cached-tokens-by-tier",
     "Cached prompt tokens by tier add up to the cached prompt tokens, from 0.32 on.",
     "vLLM documentation",
 )
-HITS_EXCEED = _rule("hits-exceed-queries", "No cache has more tokens hit than looked up.")
+HITS_EXCEED = _rule("hits-exceed-queries", "Each cache counts at most as many hits as queries, in tokens.")
 LOOKUPS_EXCEED_MISSES = _rule(
     "tier-lookups-exceed-misses",
-    "No more tokens are looked up in the offload tier than the device did not have, from 0.28 on.",
+    "From 0.28 on, tokens looked up in the offload tier are at most the tokens that missed on the device.",
     "vLLM source",
 )
 CACHE_OFF = _rule(
     "hit-in-disabled-cache",
-    "No token comes from a cache that the server was started without.",
+    "No token comes from a cache that is switched off.",
     "vLLM documentation",
 )
 NEW_PROMPT = _rule(
     "new-prompt-cached",
-    "No token of a prompt that is sent for the first time is found in a cache.",
+    "A prompt that is sent for the first time has no cached token.",
     reads=(METRICS, REQUESTS),
 )
 USAGE_RANGE = _rule(
     "usage-cached-tokens-range",
-    "The cached tokens of an answer's usage are between 0 and its prompt tokens.",
+    "The cached tokens in the usage of an answer are between 0 and its prompt tokens.",
     "HTTP and the OpenAI API",
     (REQUESTS,),
 )
@@ -93,10 +93,10 @@ def judge(history: History) -> OracleResult:
     cut: list[str] = []
     for window in windows:
         if window.cut is not None:
-            cut.append(f"{window.name}, cut by {window.cut}")
+            cut.append(f"{window.name}, interrupted by fault {window.cut}")
             continue
         if not window.settled:
-            text = f"{window.name}: no scrape of the same server after its last answer"
+            text = f"{window.name}: there is no scrape of the same server after the last answer"
             found.gap("not-settled", text, window.subject)
             continue
         _sources(window, found)
@@ -110,14 +110,14 @@ def judge(history: History) -> OracleResult:
             client_laws.compare(window, found)
             relations.at_rest(window, release(history), found)
         else:
-            text = f"{window.name}: its load never ended, so that not all it sent may be on record"
+            text = f"{window.name}: the load never ended, so records of sent requests may be missing"
             found.gap("load-lost", text, window.subject)
     _unique(history, windows[1:], found)
     _usage(history, found)
     not_judged = f"; not judged: {', '.join(cut)}" if cut else ""
     phases = len(windows) - 1
     return found.result(
-        f"{found.checked} sums over the run and {phases} phases hold{not_judged}",
+        f"all {found.checked} sums over the run and its {phases} phases are right{not_judged}",
         sums=found.checked,
         phases=phases,
         cut=len(cut),
@@ -133,17 +133,20 @@ def _sources(window: Window, found: Findings) -> None:
     recomputed = window.growth(RECOMPUTED) or 0.0
     found.checked += 2
     if by_source - recomputed != total:
-        parts = f"{by_source:g} prompt tokens by source less {recomputed:g} recomputed"
+        parts = f"prompt tokens by source ({by_source:g}) less recomputed ones ({recomputed:g})"
         figures = {"by_source": by_source, "recomputed": recomputed, "total": total}
-        window.violation(found, SOURCES_SUM, f"{parts} are not the {total:g} in total", figures, BY_SOURCE)
+        window.violation(
+            found, SOURCES_SUM, f"{parts} do not equal all prompt tokens ({total:g})", figures, BY_SOURCE
+        )
     if cached > total:
-        text, figures = f"{cached:g} cached of {total:g} prompt tokens", {"cached": cached, "total": total}
+        text = f"the server counts {cached:g} cached tokens, but only {total:g} prompt tokens"
+        figures = {"cached": cached, "total": total}
         window.violation(found, CACHED_EXCEEDS, text, figures, CACHED)
     for source in ("local_compute", *CACHE_SOURCES):
         part = window.growth(BY_SOURCE, source=source)
         found.checked += 1
         if part is not None and not 0 <= part <= total:
-            text = f"{part:g} prompt tokens from {source} of {total:g} in total"
+            text = f"the server counts {part:g} prompt tokens from {source}, of {total:g} in total"
             figures = {source: part, "total": total}
             window.violation(found, SOURCE_RANGE, text, figures, BY_SOURCE, source=source)
 
@@ -158,7 +161,7 @@ def _tiers(history: History, window: Window, found: Findings) -> None:
     by_tier, cached = grown
     found.checked += 1
     if by_tier != cached:
-        text = f"{by_tier:g} cached prompt tokens by tier are not the {cached:g} in total"
+        text = f"cached prompt tokens by tier add up to {by_tier:g}, but {cached:g} were cached in total"
         figures = {"by_tier": by_tier, "cached": cached}
         window.violation(found, TIERS_SUM, text, figures, CACHED_BY_TIER)
 
@@ -171,7 +174,7 @@ def _hits(window: Window, found: Findings) -> None:
         hits, queries = grown
         found.checked += 1
         if hits > queries:
-            text = f"{hits:g} hits of {queries:g} tokens asked for in {cache}"
+            text = f"{cache} counts {hits:g} tokens that hit, but only {queries:g} that were queried"
             figures = {"hits": hits, "queries": queries}
             window.violation(found, HITS_EXCEED, text, figures, f"{cache}_hits_total")
 
@@ -186,13 +189,13 @@ def _misses(history: History, window: Window, found: Findings) -> None:
     queries, hits, looked_up = grown
     found.checked += 1
     if looked_up > queries - hits:
-        text = f"{looked_up:g} tokens looked up in the tier, {queries - hits:g} that the device did not have"
+        text = f"{looked_up:g} tokens were looked up in the tier, but {queries - hits:g} missed on the device"
         figures = {"looked_up": looked_up, "misses": queries - hits}
         window.violation(found, LOOKUPS_EXCEED_MISSES, text, figures, f"{EXTERNAL}_queries_total")
 
 
 def _switched_off(history: History, window: Window, found: Findings) -> None:
-    """No token comes from a cache that the server was started without."""
+    """No token comes from a cache that is switched off."""
     server = history.plan.scenario.server
     if not server.offload:
         _zero(window, found, CACHE_OFF, "offload is off", BY_SOURCE, source="external_kv_transfer")
@@ -208,7 +211,7 @@ def _zero(window: Window, found: Findings, rule: Rule, why: str, metric: str, **
     found.checked += 1
     if grown != 0:
         what = " ".join([metric, *labels.values()])
-        text = f"{why}, yet {what} grew by {grown:g}"
+        text = f"{why}, but {what} grew by {grown:g}"
         window.violation(found, rule, text, {"growth": grown}, metric, **labels)
 
 
@@ -237,7 +240,9 @@ def _usage(history: History, found: Findings) -> None:
             continue
         found.checked += 1
         if not 0 <= cached <= record.prompt_tokens:
-            text = f"request {record.id}: {cached} cached of {record.prompt_tokens} prompt tokens"
+            text = (
+                f"request {record.id} reports {cached} cached tokens of {record.prompt_tokens} prompt tokens"
+            )
             figures = {"cached": cached, "prompt": record.prompt_tokens}
             found.violation(USAGE_RANGE, request(record.id), text, figures=figures, t_ns=record.start_ns)
 

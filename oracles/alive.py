@@ -34,7 +34,7 @@ DIED = Rule(
 )
 NOT_READY = Rule(
     "server-alive/restart-not-ready",
-    "A server that is started again serves within its deadline.",
+    "A restarted server is ready within its deadline.",
     "scenario",
     (EVENTS,),
 )
@@ -43,7 +43,7 @@ NOT_STOPPED = Rule(
 )
 BAD_EXIT = Rule(
     "server-alive/bad-exit",
-    "A server that SIGTERM stops when the run is over exits with code 0, or by that signal.",
+    "After the run, SIGTERM ends the server with exit code 0 or by that signal.",
     "operating system",
     (EVENTS,),
     "the server was not stopped, or its exit code is not known",
@@ -60,14 +60,14 @@ FALSE_HEALTHY = Rule(
     "/health does not answer 200 right after a probe has failed.",
     "vLLM documentation",
     (EVENTS,),
-    "/health gave no answer, or was not requested",
+    "/health did not answer, or was not requested",
 )
 FALSE_SICK = Rule(
     "server-alive/health-false-negative",
     "/health answers 200 right after a probe was answered.",
     "vLLM documentation",
     (EVENTS,),
-    "/health gave no answer, or was not requested",
+    "/health did not answer, or was not requested",
 )
 RULES = (DIED, NOT_READY, NOT_STOPPED, BAD_EXIT, UNANSWERED, FALSE_HEALTHY, FALSE_SICK)
 
@@ -79,10 +79,10 @@ def judge(history: History) -> OracleResult:
     """
     found = Findings(NAME)
     for event in deaths(history):
-        text, figures = f"the server died: {_cause(event)}", {"code": event.data.code}
+        text, figures = f"the server died with {_cause(event)}", {"code": event.data.code}
         found.violation(DIED, SERVER, text, figures=figures, t_ns=event.t_ns)
     for late in history.events_of(ServerNotReady):
-        text = f"started anew, the server did not serve within {late.data.seconds} s"
+        text = f"the restarted server was not ready within {late.data.seconds} s"
         found.violation(NOT_READY, SERVER, text, figures={"seconds": late.data.seconds}, t_ns=late.t_ns)
     _forced(history, found)
     _stopped(history, found)
@@ -95,25 +95,25 @@ def judge(history: History) -> OracleResult:
     for kind in (ServerStart, ServerReady):
         if not history.events_of(kind):
             name = kind.kind.replace("_", "-")
-            found.gap(f"no-{name}", f"no {kind.kind} event")
+            found.gap(f"no-{name}", f"there is no {kind.kind} event")
     if not any(probe.data.where == FINAL for probe in probes):
         found.gap("no-final-probe", "no final probe was sent")
-    passed = f"alive to the end; {found.checked} probes were answered, and /health agreed"
+    passed = f"the server lived to the end; it answered {found.checked} probes, and /health agreed"
     ended = sum(life.cause is not None for life in incarnations(history))
     forced = sum(stop.data.code in FORCED for stop in history.events_of(ServerStop))
     return found.result(
-        passed + _incarnations_text(history) + ("; SIGTERM alone did not end it" if forced else ""),
+        passed + _incarnations_text(history) + ("; SIGTERM alone did not end the server" if forced else ""),
         probes=found.checked,
         lives_ended=ended,
     )
 
 
 def _forced(history: History, found: Findings) -> None:
-    """Whoever is asked to stop does."""
+    """A server that gets SIGTERM must end by itself."""
     for line in history.faults:
         ended = ending(line)
         if ended is not None and ended.forced:
-            text = f"the server did not stop by itself within {ended.seconds} s of SIGTERM"
+            text = f"the server did not end within {ended.seconds} s of SIGTERM"
             figures = {} if ended.seconds is None else {"seconds": ended.seconds}
             found.violation(NOT_STOPPED, SERVER, text, figures=figures, t_ns=line.t_ns)
 
@@ -124,14 +124,14 @@ def _stopped(history: History, found: Findings) -> None:
         code = stop.data.code
         if code is not None and code not in (*STOPPED, *FORCED):
             how = f"signal {-code}" if code < 0 else f"exit code {code}"
-            text = f"the server was stopped when the run was over, and ended with {how}"
+            text = f"the server ended with {how} when it was stopped after the run"
             found.violation(BAD_EXIT, SERVER, text, figures={"code": code}, t_ns=stop.t_ns)
 
 
 def _incarnations_text(history: History) -> str:
     ended = [life.cause for life in incarnations(history) if life.cause is not None]
     by = ", ".join(f"{cause.fault} ({cause.kind})" for cause in ended)
-    return f"; {len(ended)} lives of it ended by {by}" if ended else ""
+    return f"; faults ended {len(ended)} incarnations: {by}" if ended else ""
 
 
 def _cause(event: Timed[ServerExit]) -> str:
@@ -147,16 +147,18 @@ def _judge_probe(
     if not probe.data.ok:
         text = f"{name} was not answered: {probe.data.error}"
         if health is not None and health.ok:
-            text = f"false healthy: /health said that all is well, yet {text}"
+            text = f"/health answered 200 (false healthy), but {text}"
             found.violation(FALSE_HEALTHY, request(probe.data.request), text, t_ns=probe.t_ns)
         elif owed:
             found.violation(UNANSWERED, request(probe.data.request), text, t_ns=probe.t_ns)
     elif health is None:
-        found.gap("health-not-requested", f"no request of /health after {name}", request(probe.data.request))
+        found.gap(
+            "health-not-requested", f"/health was not requested after {name}", request(probe.data.request)
+        )
     elif health.status is None:
-        found.gap("health-no-answer", f"/health gave no answer after {name}", request(probe.data.request))
+        found.gap("health-no-answer", f"/health did not answer after {name}", request(probe.data.request))
     elif not health.ok:
-        text = f"false sick: /health answered {health.status}, yet {name} was answered"
+        text = f"/health answered {health.status} (false sick), but {name} was answered"
         subject, figures = request(probe.data.request), {"status": health.status}
         found.violation(FALSE_SICK, subject, text, figures=figures, t_ns=probe.t_ns)
 

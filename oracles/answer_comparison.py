@@ -144,19 +144,23 @@ def _prompt_difference(
     if position is None:
         return None
     came, due = (
-        repr(logprobs[position]) if position < len(logprobs) else "nothing" for logprobs in (one, other)
+        repr(logprobs[position]) if position < len(logprobs) else "none" for logprobs in (one, other)
     )
     # The first token has none.
     figures: Figures = {"prompt_position": position + 1}
     figures |= _value("logprob", one, position) | _value("due_logprob", other, position)
-    return Difference(f"at position {position + 1} of the prompt: logprob {came}, {name} {due}", figures)
+    return Difference(
+        f"in the logprob of prompt token {position + 1}: it is {came}, the {name} answer has {due}", figures
+    )
 
 
 def _other_end(record: RequestRecord, standard: RequestRecord, name: str) -> Difference | None:
     """The same tokens end for the same reason."""
     if record.finish_reason == standard.finish_reason:
         return None
-    text = f"by its finish reason: {record.finish_reason}, {name} {standard.finish_reason}"
+    text = (
+        f"in its finish reason: it is {record.finish_reason}, the {name} answer has {standard.finish_reason}"
+    )
     return Difference(text, {"position": len(record.token_ids)})
 
 
@@ -165,9 +169,8 @@ def _difference_at(record: RequestRecord, standard: RequestRecord, name: str, po
     for prefix, answer in (("", record), ("due_", standard)):
         figures |= _value(f"{prefix}token", answer.token_ids, position)
         figures |= _value(f"{prefix}logprob", answer.logprobs, position)
-    return Difference(
-        f"at position {position}: {_at(record, position)}, {name} {_at(standard, position)}", figures
-    )
+    came, due = _at(record, position), _at(standard, position)
+    return Difference(f"at position {position}: it has {came}, the {name} answer has {due}", figures)
 
 
 def _value(name: str, values: Sequence[float], position: int) -> Figures:
@@ -185,9 +188,9 @@ def _first_unequal(one: Sequence[float], other: Sequence[float], tolerance: floa
 
 
 def _at(record: RequestRecord, position: int) -> str:
-    token = str(record.token_ids[position]) if position < len(record.token_ids) else "nothing"
-    logprob = repr(record.logprobs[position]) if position < len(record.logprobs) else "nothing"
-    return f"token {token} logprob {logprob}"
+    token = f"token {record.token_ids[position]}" if position < len(record.token_ids) else "no token"
+    logprob = f"logprob {record.logprobs[position]!r}" if position < len(record.logprobs) else "no logprob"
+    return f"{token} with {logprob}"
 
 
 BROKEN_OFF = "abort"
@@ -245,4 +248,4 @@ def partners(history: History) -> list[Partners]:
 def alone_text(found: Iterable[Partners]) -> str:
     """How many answers of which phases were compared with nothing; empty where all were."""
     named = ", ".join(f"{each.phase} {each.alone} of {each.answers}" for each in found if each.alone)
-    return f"; compared with nothing, as no other answer to their prompt came: {named}" if named else ""
+    return f"; not compared, since no other answer to their prompt came: {named}" if named else ""

@@ -38,7 +38,7 @@ NOT_REPEATED = Rule(
 )
 FOREIGN = Rule(
     "answers/foreign",
-    "No answer begins as the answer to another prompt does.",
+    "No answer begins like the answer to another prompt.",
     "arithmetic",
     (REQUESTS,),
     NOT_COMPARED,
@@ -65,8 +65,8 @@ def judge(history: History) -> OracleResult:
         _few(history, comparisons.with_golden, found)
         _few_of_a_phase(partners(history), found)
     equal = (
-        f"{comparisons.with_golden} answers equal the golden ones, "
-        f"{comparisons.with_others} more their prompt's first"
+        f"{comparisons.with_golden} answers equal the golden answers, "
+        f"{comparisons.with_others} more equal the first answer to their prompt"
     )
     alone = sum(each.alone for each in partners(history))
     return found.result(
@@ -98,7 +98,9 @@ def _few_of_a_phase(phases: Iterable[Partners], found: Findings) -> None:
     """Where a workload has golden answers, each phase that sends it was compared with them."""
     for each in phases:
         if each.is_promised and each.with_golden < LEAST_SHARE * each.answers:
-            text = f"phase {each.phase}: {each.with_golden} of {each.answers} answers have a golden one"
+            text = (
+                f"phase {each.phase}: only {each.with_golden} of {each.answers} answers have a golden answer"
+            )
             figures = {"compared": each.with_golden, "answers": each.answers}
             found.gap("few-compared-in-phase", text, phase(each.phase), figures=figures)
 
@@ -107,8 +109,8 @@ def _bound(tolerance: float, ties: int) -> str:
     """How equal is meant, where it is not bit for bit."""
     if not tolerance:
         return ""
-    text = f"; equal within {tolerance:g} (this build's sums depend on the batch)"
-    return f"{text}, {ties} of them up to a tie" if ties else text
+    text = f"; equal means within {tolerance:g}, since sums of this build depend on the batch"
+    return f"{text}; {ties} are equal up to a tie" if ties else text
 
 
 Owners = Mapping[tuple[float, ...], set[str]]
@@ -130,14 +132,14 @@ def _beginning(record: RequestRecord) -> tuple[float, ...]:
 def _violation(comparison: Comparison, owners: Owners, found: Findings) -> None:
     record = comparison.record
     text = (
-        f"request {record.id} ({record.phase}), prompt {record.prompt_id}, "
+        f"the answer to request {record.id} ({record.phase}, prompt {record.prompt_id}) "
         f"differs from {comparison.standard.id} {comparison.difference}"
     )
     rule = NOT_GOLDEN if comparison.golden else NOT_REPEATED
     foreign = sorted(owners.get(_beginning(record), set()) - {record.prompt_id})
     if foreign:
         rule = FOREIGN
-        text += f"; it begins as the answer to another prompt does: {foreign[0]}"
+        text += f"; it begins like the answer to prompt {foreign[0]}"
     figures = comparison.difference.figures if comparison.difference is not None else {}
     found.violation(rule, request(record.id), text, figures=figures, phase=record.phase, t_ns=record.start_ns)
 

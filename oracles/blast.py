@@ -18,20 +18,20 @@ from oracles.views.timeline import end_ns
 
 NAME = "blast-radius"
 MAX_TEXT = 200
-SHARES_NONE = "shares no block with any that was struck"
-READ_NOTHING = "read nothing that was damaged"
-UNKNOWN_BLOCKS = "the server died, or the records do not say which prompts share a block"
+SHARES_NONE = "shares no block with a struck request"
+READ_NOTHING = "read no damaged block"
+UNKNOWN_BLOCKS = "the server died, or the records do not show which prompts share a block"
 BYSTANDER_FAILED = Rule(
     "blast-radius/bystander-failed",
-    "A request that shares no block with any that a fault struck does not fail.",
+    "A request that shares no block with a struck request does not fail.",
     "plug-in contract",
     (FAULTS, REQUESTS, EVENTS),
     UNKNOWN_BLOCKS,
 )
 BYSTANDER_WRONG = Rule(
     "blast-radius/bystander-wrong-answer",
-    "A request that read nothing that a fault damaged, or without a provenance log shares no block with any "
-    "that a fault struck, gets the right answer.",
+    "A request gets the right answer if it read no damaged block or, without a provenance log, if it shares "
+    "no block with a struck request.",
     "plug-in contract",
     (FAULTS, PROVENANCE, REQUESTS, EVENTS),
     UNKNOWN_BLOCKS,
@@ -48,19 +48,19 @@ def judge(history: History) -> OracleResult:
     strikes = strikes_of(history)
     if not strikes.named + strikes.nameless:
         found.checked += len(history.requests)
-        return found.result("no fault struck, so that none could spread", strikes=0)
+        return found.result("no fault struck a block, so no damage could spread", strikes=0)
     if deaths(history):
         found.gap("server-died", "the server died, and all requests in flight with it")
         return found.result("")
     size = history.plan.scenario.server.block_size
     if any(record.first_block is None and record.prompt_tokens >= size for record in history.requests):
-        found.gap("blocks-unknown", "the records do not tell which prompts share a block")
+        found.gap("blocks-unknown", "the records do not show which prompts share a block")
         return found.result("")
     bystanders = {record.id for record in _bystanders(history, strikes)}
     found.checked += strikes.named + strikes.nameless + len(bystanders)
     for record in history.requests:
         if record.id in bystanders and record.outcome == "error":
-            _violation(found, BYSTANDER_FAILED, record, f"failed: {_error_text(record)}", {})
+            _violation(found, BYSTANDER_FAILED, record, f"failed with {_error_text(record)}", {})
     affected = may_differ(history, struck_lines(history))
     _wrong_answers(history, strikes, bystanders, affected, found)
     return found.result(
@@ -101,7 +101,7 @@ def _wrong_answers(
             alone = affected.isdisjoint((record.id, standard.id)) and end_ns(record) >= strikes.first_ns
             why = READ_NOTHING
         if alone:
-            text = f"has a wrong answer: it differs from {standard.id} {comparison.difference}"
+            text = f"got a wrong answer, which differs from {standard.id} {comparison.difference}"
             figures = comparison.difference.figures if comparison.difference is not None else {}
             _violation(found, BYSTANDER_WRONG, record, text, figures, why)
 
@@ -109,7 +109,7 @@ def _wrong_answers(
 def _violation(
     found: Findings, rule: Rule, record: RequestRecord, what: str, figures: Figures, why: str = SHARES_NONE
 ) -> None:
-    text = f"request {record.id} ({record.phase}) {why}, and {what}"
+    text = f"request {record.id} ({record.phase}) {why}, but {what}"
     found.violation(rule, request(record.id), text, figures=figures, phase=record.phase, t_ns=record.start_ns)
 
 
@@ -118,12 +118,12 @@ def _error_text(record: RequestRecord) -> str:
 
 
 def _summary(strikes: Strikes, bystanders: int) -> str:
-    struck = f"{strikes.named} strikes on {len(strikes.requests)} requests"
+    struck = f"{strikes.named} injections on {len(strikes.requests)} requests"
     if strikes.nameless:
-        struck += f" and {strikes.nameless} on nobody that is named"
+        struck += f" and {strikes.nameless} that name no request"
     if not bystanders:
-        return f"not applicable: {struck} left nobody who surely shares no block with those struck"
-    return f"{struck} harmed none of {bystanders} others that share no block with them"
+        return f"not applicable after {struck}: each other request may share a block with them"
+    return f"{struck} harmed none of {bystanders} other requests, which share no block with them"
 
 
 NEVER = float("inf")
@@ -193,5 +193,9 @@ def _earliest(times: dict[str, float], key: str, t_ns: int) -> None:
 
 
 ORACLE = Oracle(
-    NAME, "a fault on the blocks of one request harms no other", (FAULTS, REQUESTS, EVENTS), judge, RULES
+    NAME,
+    "a fault on the blocks of one request harms no other request",
+    (FAULTS, REQUESTS, EVENTS),
+    judge,
+    RULES,
 )

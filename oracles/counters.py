@@ -45,21 +45,21 @@ DECREASED = Rule(
 )
 RESTARTED = Rule(
     "counters/unexplained-restart",
-    "The server's start time changes only when the suite has started it again.",
+    "The server's start time changes only when the suite restarts the server.",
     "Prometheus",
     (METRICS, EVENTS),
     UNSEEN,
 )
 NOT_CUMULATIVE = Rule(
     "counters/buckets-not-cumulative",
-    "No bucket of a histogram is smaller than the one below it.",
+    "No bucket of a histogram is smaller than the bucket below it.",
     "Prometheus",
     (METRICS,),
     UNSEEN,
 )
 COUNT_DIFFERS = Rule(
     "counters/count-not-infinity-bucket",
-    "The count of a histogram is its +Inf bucket.",
+    "The count of a histogram equals its +Inf bucket.",
     "Prometheus",
     (METRICS,),
     UNSEEN,
@@ -108,8 +108,8 @@ def judge(history: History) -> OracleResult:
     elif not scraped_to_the_end(history):
         found.gap("scrapes-end-early", "the scrapes end before the load does")
     unbound = without_law(log)
-    named = f"; series without a law: {', '.join(unbound)}" if unbound else ""
-    passed = f"{len(counters)} counters, {found.checked} values, none shrank{named}"
+    named = f"; no law covers {', '.join(unbound)}" if unbound else ""
+    passed = f"none of {len(counters)} counters decreased in {found.checked} values{named}"
     return found.result(passed, counters=len(counters), values=found.checked, without_law=len(unbound))
 
 
@@ -121,19 +121,20 @@ def _judge_counter(log: MetricLog, series: Series, found: Findings) -> None:
     for index in np.flatnonzero(odd).tolist():
         change = int(at[index]), float(values[index])
         if not math.isfinite(change[1]):
-            _violation(found, NOT_A_NUMBER, log, series, "is not a number", [change])
+            _violation(found, NOT_A_NUMBER, log, series, f"is {change[1]:g}, no finite number", [change])
         elif change[1] < 0:
-            _violation(found, NEGATIVE, log, series, "is negative", [change])
+            _violation(found, NEGATIVE, log, series, f"is negative: {change[1]:g}", [change])
         before = (int(at[index - 1]), float(values[index - 1])) if index else change
         if change[1] < before[1] and _same_life(log, before[0], change[0]):
-            _violation(found, DECREASED, log, series, "shrank", [before, change])
+            what = f"decreased from {before[1]:g} to {change[1]:g}"
+            _violation(found, DECREASED, log, series, what, [before, change])
 
 
 def _judge_gauge(log: MetricLog, series: Series, found: Findings) -> None:
     at, values = series.present()
     for index in np.flatnonzero(np.isnan(values)).tolist():
         change = int(at[index]), float(values[index])
-        _violation(found, NOT_A_NUMBER, log, series, "is not a number", [change])
+        _violation(found, NOT_A_NUMBER, log, series, f"is {change[1]:g}, no finite number", [change])
 
 
 def _same_life(log: MetricLog, first: int, last: int) -> bool:
@@ -141,7 +142,7 @@ def _same_life(log: MetricLog, first: int, last: int) -> bool:
 
 
 def _restarts(history: History, found: Findings) -> None:
-    """Counters begin anew only with a life of the server that the conductor began."""
+    """Counters restart from 0 only with an incarnation of the server that the conductor started."""
     log = history.metrics
     begun_ns = [life.start_ns for life in incarnations(history)]
     for scrape in range(1, len(log)):
@@ -150,7 +151,9 @@ def _restarts(history: History, found: Findings) -> None:
         found.checked += 1
         before_ns, now_ns = log.times_ns[scrape - 1], log.times_ns[scrape]
         if not any(before_ns < t_ns < now_ns for t_ns in begun_ns):
-            text = "the server says that it was started anew, and nobody did: its counters began from 0"
+            text = (
+                "the server's start time changed, but the suite did not restart it; counters restarted from 0"
+            )
             found.violation(RESTARTED, metric(START_TIME), text, t_ns=now_ns)
 
 
@@ -201,19 +204,20 @@ def _judge_moment(
         if value is None:
             continue
         if value < below:
-            wrong = f"is smaller than the bucket below it ({below:g})"
-            _violation(found, NOT_CUMULATIVE, log, series, wrong, [(scrape, value)])
+            what = f"is {value:g}, less than the bucket below it ({below:g})"
+            _violation(found, NOT_CUMULATIVE, log, series, what, [(scrape, value)])
         below = value
     for series, value in zip(members[buckets:], values[buckets:], strict=True):
         if value is not None and value != below:
-            wrong = f"differs from its +Inf bucket ({below:g})"
-            _violation(found, COUNT_DIFFERS, log, series, wrong, [(scrape, value)])
+            what = f"is {value:g}, but its +Inf bucket is {below:g}"
+            _violation(found, COUNT_DIFFERS, log, series, what, [(scrape, value)])
 
 
 def _refusals(history: History, found: Findings) -> None:
     for record in history.requests:
         if record.error is not None and REFUSAL in record.error.message:
-            text = f"request {record.id} was answered with a counter's refusal: {record.error.message[:200]}"
+            message = record.error.message[:200]
+            text = f"request {record.id} failed, since the server tried to lower a counter: {message}"
             found.violation(DECREMENT, request(record.id), text, t_ns=record.start_ns)
     for number, line in enumerate(lines_before_stop(history), start=1):
         if REFUSAL in line:
@@ -222,12 +226,10 @@ def _refusals(history: History, found: Findings) -> None:
 
 
 def _violation(
-    found: Findings, rule: Rule, log: MetricLog, series: Series, wrong: str, changes: list[Change]
+    found: Findings, rule: Rule, log: MetricLog, series: Series, what: str, changes: list[Change]
 ) -> None:
-    values = " to ".join(f"{value:g}" for _, value in changes)
     samples = [(log.times_ns[scrape], value) for scrape, value in changes]
-    text = f"{series.key} {wrong}: {values}"
-    found.violation(rule, metric(series.key), text, samples=samples, t_ns=samples[-1][0])
+    found.violation(rule, metric(series.key), f"{series.key} {what}", samples=samples, t_ns=samples[-1][0])
 
 
 def _failed_scrapes(history: History, found: Findings) -> None:

@@ -22,21 +22,21 @@ NAME = "drained"
 GAUGES = ("vllm:num_requests_running", "vllm:num_requests_waiting", "vllm:kv_cache_usage_perc")
 NOT_DRAINED = Rule(
     "drained/not-drained",
-    "When all load is over the server comes to rest within the scenario's `drain_s`.",
+    "Once all load has ended, the server becomes idle within the scenario's `drain_s`.",
     "scenario",
     (EVENTS,),
-    "the run did not come to its end",
+    "the run did not reach its end",
 )
 BLOCKS_LEAKED = Rule(
     "drained/blocks-leaked",
-    "When no request is left the prefix cache can be reset: no request holds a block.",
+    "When no request is left, no block is in use, so the prefix cache can be reset.",
     "vLLM documentation",
     (EVENTS,),
-    "the server gave no answer on its blocks",
+    "the server did not answer the leak probe",
 )
 GAUGE = Rule(
     "drained/gauge-not-zero",
-    "When no request is left the gauges of requests and of KV cache usage are 0.",
+    "When no request is left, the gauges of requests and of KV cache usage are 0.",
     "vLLM documentation",
     (METRICS, EVENTS),
     "there is no scrape after the last request, or a gauge is absent",
@@ -58,20 +58,22 @@ def judge(history: History) -> OracleResult:
     _gauges(history, found)
     _settled(history, found)
     released = (
-        "no block held" if probed else "its blocks were not probed, since its cache is not ours to drop"
+        "holds no block"
+        if probed
+        else "was not probed for blocks, since its cache belongs to other clients, too"
     )
-    return found.result(f"drained; gauges at zero; {released}", probed=int(probed))
+    return found.result(f"the server drained, its gauges are 0, and it {released}", probed=int(probed))
 
 
 def _probes(history: History, found: Findings) -> None:
-    """A server that gave no word on its blocks has not said that it holds any."""
+    """A server that did not answer the leak probe has not shown that it holds any block."""
     for event in _events(history, found, LeakProbe):
         if event.data.ok is None:
             found.gap("probe-unanswered", event.data.detail)
             continue
         found.checked += 1
         if not event.data.ok:
-            _violation(found, BLOCKS_LEAKED, event, "the leak probe found blocks still held")
+            _violation(found, BLOCKS_LEAKED, event, "the leak probe found blocks that are still in use")
 
 
 def _settled(history: History, found: Findings) -> None:
@@ -94,7 +96,7 @@ def _resets(history: History, found: Findings) -> None:
 def _events(history: History, found: Findings, kind: type[D]) -> list[Timed[D]]:
     events = history.events_of(kind)
     if not events:
-        found.gap(f"no-{kind.kind.replace('_', '-')}", f"no {kind.kind} event")
+        found.gap(f"no-{kind.kind.replace('_', '-')}", f"there is no {kind.kind} event")
     return events
 
 
@@ -113,17 +115,17 @@ def _gauges(history: History, found: Findings) -> None:
     log = history.metrics
     last = len(log) - 1
     if last < 0 or log.times_ns[last] < max(map(end_ns, history.requests), default=0):
-        found.gap("not-settled", "no scrape after the last request")
+        found.gap("not-settled", "there is no scrape after the last request")
         return
     for gauge in GAUGES:
         value = log.total(last, gauge)
         if value is None:
-            found.gap("metric-absent", f"no metric {gauge}", metric(gauge))
+            found.gap("metric-absent", f"the scrapes have no {gauge}", metric(gauge))
             continue
         found.checked += 1
         value = value or _at_drain(history, gauge)
         if value != 0:
-            at_ns, text = log.times_ns[last], f"{gauge} is {value:g} after draining"
+            at_ns, text = log.times_ns[last], f"{gauge} is {value:g} after the drain and must be 0"
             found.violation(GAUGE, metric(gauge), text, samples=[(at_ns, value)], t_ns=at_ns)
 
 

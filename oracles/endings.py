@@ -24,13 +24,13 @@ NOT_REFUSED = Rule(
 )
 FALSE_STOP = Rule(
     "outcomes/false-stop",
-    "An answer ends for stop only in a workload whose requests have stops: the end token is to be ignored.",
+    "An answer ends with finish reason stop only in workloads with stop conditions, since others ignore EOS.",
     "HTTP and the OpenAI API",
     (REQUESTS,),
 )
 PARTIAL_BLOCK = Rule(
     "outcomes/partial-block",
-    "The cached tokens of an answer are whole blocks of its prompt, or all of it but the last token.",
+    "The cached tokens of an answer are whole blocks of its prompt, or the whole prompt but its last token.",
     "vLLM source",
     (REQUESTS,),
     "the usage has no cached tokens, or the server is not started by the suite",
@@ -47,7 +47,9 @@ def judge_endings(history: History, found: Findings) -> None:
     for record in history.requests:
         kind = kinds.get(record.phase)
         if record.outcome == "ok" and record.finish_reason == "stop" and kind not in (None, *STOPPING):
-            text = f"request {record.id} ({record.phase}): ends for stop, which its workload does not have"
+            text = (
+                f"request {record.id} ({record.phase}) ended with finish reason stop without a stop condition"
+            )
             _violation(found, FALSE_STOP, record, text, {"tokens": len(record.token_ids)})
         if size is not None:
             _cached(record, size, found)
@@ -61,8 +63,8 @@ def _cached(record: RequestRecord, size: int, found: Findings) -> None:
         return
     if cached % size and cached != record.prompt_tokens - 1:
         text = (
-            f"request {record.id} ({record.phase}): {cached} cached of {record.prompt_tokens} prompt tokens "
-            f"are no whole blocks of {size}"
+            f"request {record.id} ({record.phase}) has {cached} cached tokens of {record.prompt_tokens} "
+            f"prompt tokens, which is no multiple of the block size, {size}"
         )
         figures = {"cached": cached, "prompt": record.prompt_tokens, "block": size}
         _violation(found, PARTIAL_BLOCK, record, text, figures)
@@ -85,7 +87,7 @@ def _left(history: History, kinds: Mapping[str, str], found: Findings) -> None:
         if kind is not None and not allowed:
             counts[record.phase] = counts.get(record.phase, 0) + 1
     for name, count in counts.items():
-        text = f"phase {name}: {count} requests were aborted, and no client of its workload leaves"
+        text = f"phase {name}: {count} requests were aborted, but clients of its workload abort none"
         found.gap("aborted-for-no-reason", text, phase(name), figures={"requests": count})
 
 
@@ -140,5 +142,5 @@ def wrong_requests(line: FaultRecord) -> Iterator[WrongRequest]:
 
 def _answer_text(line: FaultRecord, each: WrongRequest) -> str:
     if each.status == NO_STATUS:
-        return f"{line.kind} {each.form}: no answer"
-    return f"{line.kind} {each.form}: answered with status {each.status}: {each.body[:MAX_TEXT]}"
+        return f"the server did not answer {line.kind} {each.form}"
+    return f"the server answered {line.kind} {each.form} with status {each.status}: {each.body[:MAX_TEXT]}"

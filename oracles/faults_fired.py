@@ -1,4 +1,4 @@
-"""Did the planned faults, and only those, really strike?"""
+"""Did the planned faults, and no others, fire with effect?"""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ NOT_ARMED = Rule(
 )
 OVER_LIMIT = Rule(
     "faults-fired/over-limit",
-    "A fault fires in a process no more often than its limit each time that it is armed.",
+    "Each time that a fault is armed, it fires in a process at most as often as its limit.",
     "scenario",
     (FAULTS, EVENTS),
     NO_JOURNAL,
@@ -75,7 +75,7 @@ def judge(history: History) -> OracleResult:
     limits = {fault.id: fault.trigger.limit for fault in history.plan.scenario.faults}
     unnoted = _unnoted(history, armings) & limits.keys()
     for name in sorted(unnoted):
-        text = f"a journal says that fault {name} was armed, and no event does"
+        text = f"a journal shows that fault {name} was armed, but no event does"
         found.gap("arming-lost", text, fault_subject(name))
     for record in fired:
         if record.fault not in unnoted:
@@ -83,13 +83,15 @@ def judge(history: History) -> OracleResult:
     _judge_journals(history, fired, found)
     settings, planned = history.plan.scenario.server, history.plan.scenario.faults
     if settings.offload and settings.chaos and all(record.role == OUTSIDE for record in history.faults):
-        found.gap("no-journal", "no journal of the chaos module, which writes a line when it is loaded")
+        found.gap(
+            "no-journal", "the chaos module left no journal, in which it writes a line when it is loaded"
+        )
     for pid in _without_journal(history):
-        text = f"process {pid} of the server left a ledger and no fault journal"
+        text = f"process {pid} of the server left a ledger but no fault journal"
         found.gap("process-without-journal", text, figures={"pid": pid})
     if not planned:
         found.checked += 1
-        return found.result("no faults planned, none fired", planned=0)
+        return found.result("no fault was planned, and none fired", planned=0)
     by_fault: dict[str, list[FaultRecord]] = defaultdict(list)
     for record in fired:
         if record.fault is not None and is_real(record):
@@ -99,7 +101,7 @@ def judge(history: History) -> OracleResult:
         _judge_fault(history, fault, by_fault[fault.id], armings, found)
     fired_by = {fault.id: len(by_fault[fault.id]) for fault in planned}
     firings = ", ".join(f"{name} {times} times" for name, times in fired_by.items())
-    passed = f"fired with consequence and healed: {firings}"
+    passed = f"each fault fired with effect and was healed: {firings}"
     return found.result(passed, planned=len(planned), fired=sum(fired_by.values()))
 
 
@@ -163,7 +165,7 @@ def _judge_firing(
 ) -> None:
     fault = record.fault
     if fault is None or fault not in limits:
-        _violation(found, UNPLANNED, record, f"fault {fault} fired, which is not in the plan")
+        _violation(found, UNPLANNED, record, f"fault {fault} fired but is not in the plan")
         return
     arming = next((arming for arming in armings if arming.covers(record)), None)
     if arming is None:
@@ -181,23 +183,23 @@ def _judge_fault(
 ) -> None:
     mine, subject = [arming for arming in armings if fault.id in arming.faults], fault_subject(fault.id)
     if not mine:
-        found.gap("never-armed", f"{fault.id} was never armed", subject)
+        found.gap("never-armed", f"fault {fault.id} was never armed", subject)
         return
     if not fired:
-        found.gap("never-fired", f"{fault.id} was armed and never fired with effect", subject)
+        found.gap("never-fired", f"fault {fault.id} was armed but never fired with effect", subject)
         return
     doubt = missing_effect(history, fault, fired, {arming.phase for arming in mine})
     if doubt is not None:
-        text = f"{fault.id} fired {len(fired)} times, but {doubt}"
+        text = f"fault {fault.id} fired {len(fired)} times, but {doubt}"
         found.gap(doubt.kind, text, subject, figures=doubt.figures)
     for missing in undelivered(history, fault, fired):
         found.gap(missing.kind, missing.text, subject, figures=missing.figures)
     if not all(arming.confirmed for arming in mine):
-        found.gap("not-healed", f"{fault.id} was not confirmed healed", subject)
+        found.gap("not-healed", f"nothing confirms that fault {fault.id} was healed", subject)
 
 
 def _violation(found: Findings, rule: Rule, record: FaultRecord, what: str, **figures: int) -> None:
-    text = f"{what}: {record.kind} at {record.site}, arrival {record.n}, process {record.pid}"
+    text = f"{what}: {record.kind} at {record.site}, invocation {record.n}, process {record.pid}"
     subject = fault_subject(record.fault)
     found.violation(rule, subject, text, figures=figures, t_ns=record.t_ns, example=record.request)
 
@@ -214,11 +216,11 @@ def _judge_journals(history: History, fired: Sequence[FaultRecord], found: Findi
     for line in fired:
         armed_at = sites.get((line.pid, line.fault))
         if armed_at is not None and line.site != armed_at:
-            _gap(found, "other-site", line, f"fired at {line.site}, and was armed at {armed_at}")
+            _gap(found, "other-site", line, f"fired at {line.site} but was armed at {armed_at}")
         if not line.evidence:
             _gap(found, "no-evidence", line, "fired without evidence")
         if line.request is not None and not meant[line.request]:
-            _gap(found, "unknown-request", line, f"struck {line.request}, of which there is no record")
+            _gap(found, "unknown-request", line, f"struck request {line.request}, which has no record")
 
 
 def _whole(history: History, fired: Sequence[FaultRecord], found: Findings) -> None:
@@ -231,7 +233,7 @@ def _whole(history: History, fired: Sequence[FaultRecord], found: Findings) -> N
         due = {"armed", *(() if role == OUTSIDE else ("loaded",)), *(("healed",) if lived else ())}
         others = noted[role, pid] - {"fired"}
         for event in sorted(due - others) if others else ():
-            text = f"the fault journal of {role} {pid} has firings and no line that says {event}"
+            text = f"the fault journal of {role} {pid} has firings but no line of the event {event}"
             found.gap(f"journal-without-{event}", text, process(role, pid))
 
 
@@ -239,12 +241,12 @@ def _repeated(fired: Sequence[FaultRecord], found: Findings) -> None:
     counts = Counter((line.pid, line.fault, line.site, line.n) for line in fired if line.n is not None)
     for (pid, fault, _, number), count in counts.items():
         if count > 1:
-            text = f"process {pid}: fault {fault} fired {count} times at its arrival {number}"
+            text = f"process {pid}: fault {fault} fired {count} times at its invocation {number}"
             found.gap("line-repeated", text, fault_subject(fault), figures={"lines": count})
 
 
 def _gap(found: Findings, kind: str, line: FaultRecord, what: str) -> None:
-    text = f"fault {line.fault} {what}: {line.kind}, arrival {line.n}, process {line.pid}"
+    text = f"fault {line.fault} {what}: {line.kind}, invocation {line.n}, process {line.pid}"
     found.gap(kind, text, fault_subject(line.fault))
 
 

@@ -51,7 +51,7 @@ def oracle_of(rule: str) -> str:
 
 REQUESTS = "requests"
 METRICS = "metrics"
-PROMETHEUS = "what Prometheus saw"
+PROMETHEUS = "scrapes of Prometheus"
 EVENTS = "events"
 FAULTS = "fault journal"
 LEDGER = "ledger"
@@ -151,7 +151,7 @@ class Findings:
         if self.gaps:
             return "; ".join(gap.text for gap in self.gaps)
         if not self.checked:
-            return "nothing to check"
+            return "there was nothing to check"
         return passed
 
 

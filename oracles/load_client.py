@@ -34,7 +34,7 @@ def judge(history: History) -> OracleResult:
         silent = [worker for worker in range(history.plan.workers) if worker not in spoke]
         found.checked += 1
         if silent:
-            text = f"phase {window.spec.name}: no word on how worker {_names(silent)} did"
+            text = f"phase {window.spec.name}: there is no client record of worker {_names(silent)}"
             figures = {f"worker_{number}": worker for number, worker in enumerate(silent)}
             found.gap("silent", text, phase(window.spec.name), figures=figures)
     limit = limited(history)
@@ -44,8 +44,8 @@ def judge(history: History) -> OracleResult:
     pauses = (pause for record in history.client for pause in record.gc_pause_us)
     pause, busy = max(pauses, default=0) / US_PER_MS, _busy(history.client)
     return found.result(
-        f"starts {late:.1f} ms late, loop {lag:.1f} ms (99th percentile), "
-        f"{busy:.2f} of a processor, longest collector pause {pause:.1f} ms",
+        f"the client kept up: schedule lag {late:.1f} ms, event loop lag {lag:.1f} ms (99th percentiles), "
+        f"{busy:.0%} of a processor used, longest garbage collection {pause:.1f} ms",
         late_ms=late,
         lag_ms=lag,
         cpu=busy,
@@ -87,11 +87,11 @@ def _beyond(
     for worker, own in by_worker.items():
         lag = _p99(_lags(own))
         if lag > lag_bound:
-            text = f"worker {worker} was held up for {lag:.0f} ms (99th percentile), bound {lag_bound:g}"
+            text = f"event loop lag (p99) of worker {worker} was {lag:.0f} ms, bound {lag_bound:g} ms"
             yield _Problem("lag", text, {"worker": worker, "ms": lag, "bound": lag_bound})
         pause = max((pause for record in own for pause in record.gc_pause_us), default=0) / US_PER_MS
         if pause > lag_bound:
-            text = f"worker {worker} collected garbage for {pause:.0f} ms, bound {lag_bound:g}"
+            text = f"worker {worker} collected garbage for {pause:.0f} ms, bound {lag_bound:g} ms"
             yield _Problem("collector", text, {"worker": worker, "ms": pause, "bound": lag_bound})
         busy = _busy(own)
         if busy > bounds.cpu:
@@ -99,13 +99,15 @@ def _beyond(
             yield _Problem("cpu", text, {"worker": worker, "cpu": busy, "bound": bounds.cpu})
         error = max((record.clock_error_ns or 0 for record in own), default=0) / NS_PER_MS
         if error > bounds.clock_ms:
-            text = f"worker {worker}'s clock may be wrong by {error:.0f} ms, bound {bounds.clock_ms:g}"
+            text = (
+                f"the clock of worker {worker} may be wrong by {error:.0f} ms, bound {bounds.clock_ms:g} ms"
+            )
             yield _Problem("clock", text, {"worker": worker, "ms": error, "bound": bounds.clock_ms})
     given = {50: bounds.schedule_lag_median_ms, 99: bounds.schedule_lag_ms}
     for percent, late in zip(given, percentiles(_late_ms(requests), *given), strict=True):
         bound = given[percent] or by_default
         if late is not None and late > bound:
-            text = f"requests started {late:.0f} ms late (percentile {percent}), bound {bound:g}"
+            text = f"requests were sent {late:.0f} ms late (percentile {percent}), bound {bound:g} ms"
             yield _Problem("schedule-lag", text, {"ms": late, "percentile": percent, "bound": bound})
 
 

@@ -1,4 +1,4 @@
-"""Does the server's log tell of a crash?"""
+"""Does the server's log report a crash?"""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ class Sign:
 
 
 def _sign(name: str, meaning: str, pattern: str) -> Sign:
-    law = f"The log has no line that says: {meaning}; except what a fault or the scenario explains."
+    law = f"No line of the log says that {meaning}, unless a fault or the scenario explains it."
     empty = "the log is empty or was cut"
     return Sign(re.compile(pattern), Rule(f"{NAME}/{name}", law, "vLLM source", READS, empty), meaning)
 
 
 SIGNS = (
-    _sign("counter-decrement", "a counter was to be lowered", r"Counters can only be incremented"),
+    _sign("counter-decrement", "the server tried to lower a counter", r"Counters can only be incremented"),
     _sign("engine-died", "the engine loop died", r"EngineCore encountered a fatal error"),
     _sign(
         "engine-not-started",
@@ -133,10 +133,10 @@ def judge(history: History) -> OracleResult:
         found.gap("log-empty", "the server's log is empty")
     elif len(lines) < (stop_line(history) or 0):
         had = stop_line(history) or 0
-        text = f"the server's log had {had} lines when it was stopped, {len(lines)} are left"
+        text = f"the server's log had {had} lines when it was stopped and has {len(lines)} now"
         found.gap("log-cut", text, figures={"had": had, "left": len(lines)})
-    allowed_lines = "".join(f"; {count} allowed: {why}" for why, count in excused.items())
-    passed = f"{len(lines)} log lines, none fatal{allowed_lines}"
+    allowed_lines = "".join(f"; {count} lines are allowed: {why}" for why, count in excused.items())
+    passed = f"no line of {len(lines)} in the log reports a crash{allowed_lines}"
     return found.result(passed, lines=len(lines), allowed=excused.total())
 
 

@@ -1,7 +1,7 @@
-"""Do the two who watch the server's metrics agree: the suite's own scrapes, and Prometheus?
+"""Do Prometheus and the suite's own scrapes agree on the server's metrics?
 
-Between two scrapes of the suite a counter can only be where Prometheus saw it in the meantime. A gauge can
-be anywhere; of those, only what vLLM tells while nothing is on its way is compared.
+A counter that Prometheus scrapes must lie between the suite's values just before and just after. A gauge can
+change in between, so only vLLM's gauges are compared, and only while no request is in flight.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ def _rule(name: str, law: str) -> Rule:
     return Rule(f"{NAME}/{name}", law, "Prometheus", reads, "Prometheus scraped less than half of the run")
 
 
-INCARNATION = _rule(
-    "incarnation", "Prometheus scrapes the incarnations of the server that the suite scrapes."
+INCARNATION = _rule("incarnation", "Prometheus and the suite scrape the same incarnations of the server.")
+MISSING = _rule(
+    "series-missing", "Prometheus has each series that the suite scraped just before and just after."
 )
-MISSING = _rule("series-missing", "Prometheus has each series that the suite has just before and just after.")
 ADDITIONAL = _rule(
-    "series-additional", "Prometheus has no series that the suite has neither before nor after."
+    "series-additional", "Prometheus has no series that the suite scraped neither just before nor just after."
 )
 VALUE = _rule(
     "value", "A counter that Prometheus scrapes lies between the suite's values just before and just after."
@@ -59,26 +59,26 @@ def judge(history: History) -> OracleResult:
         found.gap("not-scraped" if history.events_of(PrometheusRead) else "not-read", _silence(history))
         return found.result("")
     if not len(history.metrics):
-        found.gap("no-scrapes", "the suite's own scrapes all failed")
+        found.gap("no-scrapes", "all scrapes of the suite failed")
         return found.result("")
     both = _Both(history)
     share = both.share_scraped()
     if share < LEAST_SHARE:
-        text = f"Prometheus saw {share:.0%} of what the suite saw, at least {LEAST_SHARE:.0%} is needed"
+        text = f"Prometheus scraped near {share:.0%} of the suite's scrapes; {LEAST_SHARE:.0%} are needed"
         found.gap("too-few-scrapes", text, figures={"share": share, "bound": LEAST_SHARE})
     both.judge_incarnations(found)
     for key in sorted(both.keys):
         both.judge_series(key, found)
     agreement, figures = both.agreement()
-    return found.result(f"{found.checked} values agree, {agreement}", values=found.checked, **figures)
+    return found.result(f"{found.checked} values agree; {agreement}", values=found.checked, **figures)
 
 
 def _silence(history: History) -> str:
     errors = [event.data.error for event in history.events_of(PrometheusRead)]
     if not errors:
-        return "Prometheus was never asked what it saw"
+        return "the suite never read the samples of Prometheus"
     failed = len(history.prometheus.failures)
-    return f"nothing of Prometheus: {errors[-1] or f'all {failed} of its scrapes failed'}"
+    return f"there is no sample of Prometheus: {errors[-1] or f'all {failed} of its scrapes failed'}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +174,9 @@ class _Both:
             life = self._other.incarnations[at]
             if suite[before] == suite[after] and life not in (suite[before], *reported):
                 reported.add(life)
-                text = f"Prometheus saw a server started at {life}, the suite one started at {suite[before]}"
+                text = (
+                    f"Prometheus scraped a server started at {life}, the suite one started at {suite[before]}"
+                )
                 found.violation(INCARNATION, SERVER, text, t_ns=self._other.times_ns[at])
 
     def judge_series(self, key: str, found: Findings) -> None:
@@ -182,8 +184,8 @@ class _Both:
         compared = self._one_life & self._comparable(key)
         found.checked += int((compared & around.in_prometheus).sum())
         for rule, wrong, what in (
-            (MISSING, self._one_life & around.missing(), "Prometheus does not have it"),
-            (ADDITIONAL, self._one_life & around.additional(), "only Prometheus has it"),
+            (MISSING, self._one_life & around.missing(), "Prometheus lacks the series"),
+            (ADDITIONAL, self._one_life & around.additional(), "only Prometheus has the series"),
             (VALUE, compared & around.apart(), ""),
         ):
             self._report(rule, key, around, wrong, what, found)
@@ -221,7 +223,7 @@ class _Both:
             (self._suite.times_ns[after], float(around.after[first])),
         ]
         reported = what or (
-            f"Prometheus saw {samples[1][1]:.12g}, "
+            f"Prometheus has {samples[1][1]:.12g}, "
             f"the suite {samples[0][1]:.12g} before and {samples[2][1]:.12g} after"
         )
         text = f"{key}: {reported} (at {len(indexes)} of its {len(self._at)} scrapes)"
@@ -246,8 +248,8 @@ class _Both:
         gaps = np.diff(scraped_ns, prepend=suite.times_ns[0], append=suite.times_ns[-1])
         longest_s = float(gaps.max()) / NS_PER_S
         text = (
-            f"{len(self._at)} scrapes of Prometheus, {failed} failed, "
-            f"{started} {'life' if started == 1 else 'lives'} of the server, longest gap {longest_s:.1f} s"
+            f"Prometheus scraped {len(self._at)} times with {failed} failures, a longest gap of "
+            f"{longest_s:.1f} s and {started} incarnation{'s' * (started != 1)} of the server"
         )
         figures = {"scrapes": len(self._at), "failed": failed, "lives": started, "longest_gap_s": longest_s}
         return text, figures

@@ -20,6 +20,7 @@ from oracles.views.timeline import final_total
 NAME = "offload-used"
 HITS = "vllm:external_prefix_cache_hits_total"
 PREEMPTIONS = "vllm:num_preemptions_total"
+MB = 1_000_000
 USED_WHILE_OFF = Rule(
     "offload-used/used-while-off",
     "A server without offloading loads nothing from a tier and hits no token there.",
@@ -65,10 +66,10 @@ def _require(found: Findings, window: PhaseWindow, least: int, what: str, grown:
     name, subject = window.spec.name, phase_subject(window.spec.name)
     found.checked += 1
     if grown is None:
-        text = f"phase {name}: {what} are not known, the scenario requires {least}"
+        text = f"phase {name}: {what} are not known; the scenario requires {least}"
         found.gap("requirement-unknown", text, subject, figures={"required": least})
     elif grown < least:
-        text = f"phase {name}: {grown:g} {what}, the scenario requires {least}: the run proves nothing"
+        text = f"phase {name} had {grown:g} {what}; the scenario requires {least}, so the run proves nothing"
         found.gap("requirement-not-met", text, subject, figures={"required": least, "count": grown})
 
 
@@ -93,13 +94,16 @@ def _on(history: History, found: Findings) -> OracleResult:
         if amount is None:
             found.gap(f"no-{kind}-reported", f"the server reports no {what}")
         elif amount <= 0:
-            found.gap(f"no-{kind}", f"no {what}: the offload tier was never read")
+            found.gap(f"no-{kind}", f"the server counts no {what}, so the offload tier was never read")
         else:
             found.checked += 1
     _loads_under_load(history, found, loaded)
     preemptions = final_total(history, PREEMPTIONS)
-    preempted = "unknown" if preemptions is None else f"{preemptions:g}"
-    passed = f"{loaded or 0:g} bytes loaded, {hits or 0:g} tokens hit, {preempted} preemptions"
+    preempted = "an unknown number of" if preemptions is None else f"{preemptions:.0f}"
+    passed = (
+        f"the server loaded {(loaded or 0) / MB:.1f} MB from the offload tier and hit {hits or 0:.0f} tokens "
+        f"there, with {preempted} preemptions"
+    )
     figures = {"loaded_bytes": loaded, "hits": hits, "preemptions": preemptions}
     return found.result(passed, **{name: value for name, value in figures.items() if value is not None})
 
@@ -111,22 +115,22 @@ def _loads_under_load(history: History, found: Findings, loaded: float | None) -
     known = [amount for amount in later if amount is not None]
     # What was loaded in a phase in which the server was restarted is not known.
     if loaded and known and len(known) == len(later) and sum(known) <= 0:
-        text = f"{loaded:g} bytes loaded, none of them after the golden phases"
+        text = f"all {loaded:g} bytes were loaded in golden phases, none later"
         found.gap("no-bytes-under-load", text, figures={"loaded_bytes": loaded})
 
 
 def _off(history: History, found: Findings) -> OracleResult:
     hits = final_total(history, HITS)
     if hits is None:
-        found.gap("metric-absent", f"no metric {HITS}", metric_subject(HITS))
+        found.gap("metric-absent", f"the scrapes have no {HITS}", metric_subject(HITS))
     else:
         found.checked += 1
     loaded = loaded_bytes(partial(final_total, history))
     for metric, amount in ((HITS, hits or 0.0), ("bytes loaded", loaded or 0.0)):
         if amount > 0:
-            text = f"offload is off, yet {metric} is {amount:g}"
+            text = f"offload is off, but {metric} is {amount:g}"
             found.violation(USED_WHILE_OFF, metric_subject(metric), text, figures={"amount": amount})
-    return found.result("offload is off; nothing was loaded", loaded_bytes=0)
+    return found.result("offload is off, and nothing was loaded", loaded_bytes=0)
 
 
 def loaded_bytes(count: CounterGrowth) -> float | None:

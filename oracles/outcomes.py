@@ -46,7 +46,7 @@ NOT_RECORDED = _rule(
     inconclusive="a phase has no recorded end",
 )
 TRUNCATED = _rule(
-    "truncated-stream", "An answer with status 200 comes whole, unless a fault or the client ends it.", API
+    "truncated-stream", "An answer with status 200 is complete, unless a fault or the client ends it.", API
 )
 FAILED = _rule(
     "request-failed",
@@ -55,15 +55,17 @@ FAILED = _rule(
 STATUS = _rule("inconsistent-status", "A request that ended well has status 200 and no error.")
 USAGE_MISSING = _rule("usage-missing", "An answer has the usage that was requested.")
 COMPLETION_TOKENS = _rule(
-    "completion-tokens", "The usage's completion tokens are as many as the tokens of the stream."
+    "completion-tokens", "The completion tokens in the usage are as many as the tokens of the stream."
 )
-PROMPT_TOKENS = _rule("prompt-tokens", "The usage's prompt tokens are as many as were sent.")
+PROMPT_TOKENS = _rule("prompt-tokens", "The prompt tokens in the usage are as many as were sent.")
 FINISH_REASON = _rule("finish-reason", "An answer ends with finish reason length or stop.")
 TOO_SHORT = _rule(
-    "too-few-tokens", "An answer that ends for length has max_tokens tokens, or fills the context."
+    "too-few-tokens", "An answer with finish reason length has max_tokens tokens, or fills the context."
 )
 TOO_LONG = _rule("too-many-tokens", "No answer has more than max_tokens tokens.")
-STREAM = _rule("stream-inconsistent", "Chunks, their times and tokens are as many as one another, in order.")
+STREAM = _rule(
+    "stream-inconsistent", "The chunks have all tokens of the answer and a time each, and no time decreases."
+)
 LOGPROBS = _rule("logprobs", "Each token has one logprob, which is finite and at most 0.")
 RULES = (
     DUPLICATE,
@@ -88,6 +90,7 @@ class Problem(NamedTuple):
 
     rule: Rule
     text: str
+    """A predicate, such as `has no usage`; the request is its subject."""
     figures: Figures
 
 
@@ -108,7 +111,7 @@ def judge(history: History) -> OracleResult:
             excused += 1
             continue
         for problem in (*_problems(record, context), *(_stream_problems(record) if odd else ())):
-            text = f"request {record.id} ({record.phase}): {problem.text}"
+            text = f"request {record.id} ({record.phase}) {problem.text}"
             found.violation(
                 problem.rule,
                 request(record.id),
@@ -120,13 +123,13 @@ def judge(history: History) -> OracleResult:
     ends = Counter(map(attrgetter("outcome"), history.requests))
     lost = ends["unknown"]
     if lost:
-        found.gap("unknown-end", f"{lost} requests with an unknown end", figures={"requests": lost})
+        found.gap("unknown-end", f"the end of {lost} requests is not known", figures={"requests": lost})
     aborted = ends["aborted"]
     ended = len(history.requests) - len(cut) - excused
     well = f"{ended} requests ended well ({aborted} aborted on purpose)"
     exceptions = f"; {len(cut)} were cut off with their connections" if cut else ""
-    exceptions += f"; {excused} failed while a fault left nobody to serve" if excused else ""
-    exceptions += f"; {refused} wrong requests were refused" if refused else ""
+    exceptions += f"; {excused} failed while a fault had ended the server" if excused else ""
+    exceptions += f"; {refused} malformed requests were refused" if refused else ""
     return found.result(
         well + exceptions, ended=ended, aborted=aborted, cut=len(cut), excused=excused, refused=refused
     )
@@ -183,17 +186,17 @@ def _all_recorded(history: History, found: Findings) -> None:
     for event in ends:
         name, sent = event.data.phase, event.data.sent
         if counts[name] != sent:
-            text = f"phase {name}: {sent} requests sent, {counts[name]} recorded"
+            text = f"phase {name} sent {sent} requests, but {counts[name]} have a record"
             figures = {"sent": sent, "recorded": counts[name]}
             found.violation(NOT_RECORDED, phase(name), text, figures=figures, t_ns=event.t_ns)
         planned = specs[name].requests if name in specs else sent
         if event.data.reason == "done" and sent != planned:
-            text = f"phase {name}: {planned} requests planned, {sent} sent"
+            text = f"phase {name} sent only {sent} of {planned} planned requests"
             found.gap("load-not-sent", text, phase(name), figures={"planned": planned, "sent": sent})
     ended = {event.data.phase for event in ends}
     for window in history.phases():
         if window.spec.name not in ended:
-            text = f"phase {window.spec.name} has no end: how many requests were sent is not known"
+            text = f"phase {window.spec.name} has no recorded end, so the number of its requests is not known"
             found.gap("no-phase-end", text, phase(window.spec.name))
 
 
@@ -203,7 +206,7 @@ def _problems(record: RequestRecord, context: int) -> Iterator[Problem]:
     if record.outcome != "ok":
         return
     if record.error is not None or record.status != 200:
-        text = f"counted as ok with status {record.status} and error {record.error}"
+        text = f"counts as ok with status {record.status} and error {record.error}"
         yield Problem(STATUS, text, _status(record))
     yield from _usage(record)
     yield from _finish(record, context)
@@ -235,7 +238,7 @@ def _error(record: RequestRecord) -> Problem:
         reason = f"{record.error.kind}: {record.error.message[:MAX_TEXT]}"
     if record.status == 200:
         tokens = len(record.token_ids)
-        text = f"HTTP 200, yet no whole answer after {tokens} tokens: {reason}"
+        text = f"got HTTP 200 but no complete answer after {tokens} tokens: {reason}"
         return Problem(TRUNCATED, text, {"tokens": tokens})
     return Problem(FAILED, f"failed with status {record.status}: {reason}", _status(record))
 
@@ -247,40 +250,40 @@ def _status(record: RequestRecord) -> Figures:
 def _usage(record: RequestRecord) -> Iterator[Problem]:
     usage, tokens = record.usage, len(record.token_ids)
     if usage is None:
-        yield Problem(USAGE_MISSING, "no usage in the answer", {})
+        yield Problem(USAGE_MISSING, "has no usage in its answer", {})
         return
     if usage.completion_tokens != tokens:
-        text = f"usage says {usage.completion_tokens} completion tokens, {tokens} came"
+        text = f"got {tokens} tokens, but its usage counts {usage.completion_tokens} completion tokens"
         yield Problem(COMPLETION_TOKENS, text, {"usage": usage.completion_tokens, "stream": tokens})
     if usage.prompt_tokens != record.prompt_tokens:
-        text = f"usage says {usage.prompt_tokens} prompt tokens, {record.prompt_tokens} were sent"
+        text = f"sent {record.prompt_tokens} prompt tokens, but its usage counts {usage.prompt_tokens}"
         yield Problem(PROMPT_TOKENS, text, {"usage": usage.prompt_tokens, "sent": record.prompt_tokens})
 
 
 def _finish(record: RequestRecord, context: int) -> Iterator[Problem]:
     tokens, requested = len(record.token_ids), record.max_tokens * record.choices
     if record.finish_reason not in ("length", "stop"):
-        yield Problem(FINISH_REASON, f"finish reason {record.finish_reason}", {})
+        yield Problem(FINISH_REASON, f"ended with finish reason {record.finish_reason}", {})
     full = record.prompt_tokens + tokens // record.choices >= context
     if record.finish_reason == "length" and tokens < requested and not full:
-        text = f"cut for length after {tokens} of {requested} tokens"
+        text = f"ended with finish reason length after {tokens} of {requested} tokens"
         yield Problem(TOO_SHORT, text, {"tokens": tokens, "requested": requested})
     if tokens > requested:
-        text = f"{tokens} tokens where at most {requested} were asked for"
+        text = f"got {tokens} tokens but requested at most {requested}"
         yield Problem(TOO_LONG, text, {"tokens": tokens, "requested": requested})
 
 
 def _stream(record: RequestRecord) -> Iterator[Problem]:
     by_chunk, tokens = sum(record.chunk_tokens), len(record.token_ids)
     if by_chunk != tokens:
-        text = f"{by_chunk} tokens by chunk, {tokens} in all"
+        text = f"got {by_chunk} tokens in its chunks, but {tokens} in all"
         yield Problem(STREAM, text, {"tokens_by_chunk": by_chunk, "tokens": tokens})
     times, chunks = len(record.chunk_us), len(record.chunk_tokens)
     if times != chunks:
-        yield Problem(STREAM, f"{times} chunk times for {chunks} chunks", {"times": times, "chunks": chunks})
+        yield Problem(STREAM, f"has {times} times for {chunks} chunks", {"times": times, "chunks": chunks})
     falls = sum(earlier > later for earlier, later in pairwise(record.chunk_us))
     if falls:
-        yield Problem(STREAM, "chunk times run backwards", {"falls": falls})
+        yield Problem(STREAM, f"has {falls} chunks that are older than the chunk before", {"falls": falls})
 
 
 def _logprobs(record: RequestRecord) -> Iterator[Problem]:
@@ -288,12 +291,11 @@ def _logprobs(record: RequestRecord) -> Iterator[Problem]:
     needs_logprobs = bool(record.logprobs) or record.phase != PROBE
     if needs_logprobs and len(record.logprobs) != len(record.token_ids):
         figures: Figures = {"logprobs": len(record.logprobs), "tokens": len(record.token_ids)}
-        yield Problem(
-            LOGPROBS, f"{len(record.logprobs)} logprobs for {len(record.token_ids)} tokens", figures
-        )
+        text = f"has {len(record.logprobs)} logprobs for {len(record.token_ids)} tokens"
+        yield Problem(LOGPROBS, text, figures)
     for position, value in enumerate(record.logprobs):
         if not math.isfinite(value) or value > 0:
-            text = f"logprob {value} at position {position}"
+            text = f"has logprob {value} at position {position}"
             yield Problem(LOGPROBS, text, {"position": position, "logprob": value})
             return
 

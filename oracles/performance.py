@@ -1,6 +1,6 @@
 """Was the server fast enough, by the scenario's own bounds, and was it as fast after the faults as before?
 
-Where a scenario gives no bounds the figures are reported, and checked is only that they can be figures.
+Where a scenario sets no bounds, the oracle reports the figures and checks only that they are consistent.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from oracles.views.timeline import NS_PER_S
 
 NAME = "performance"
 MAX_PHASES = 6
-"""Told in the summary."""
+"""The most in the summary."""
 
 
 def _rule(name: str, law: str) -> Rule:
@@ -30,10 +30,12 @@ def _rule(name: str, law: str) -> Rule:
 TTFT_MEDIAN = _rule("ttft-median", "The median TTFT of a phase is at most `ttft_median_ms`.")
 TTFT_P99 = _rule("ttft-p99", "The 99th percentile of TTFT of a phase is at most `ttft_p99_ms`.")
 ITL_P99 = _rule("itl-p99", "The 99th percentile of ITL of a phase is at most `itl_p99_ms`.")
-THROUGHPUT = _rule("throughput", "A phase has at least `tokens_per_s`.")
+THROUGHPUT = _rule("throughput", "The throughput of a phase is at least `tokens_per_s`.")
 TTFT_RATIO = _rule("ttft-ratio", "The median TTFT is at most `ttft_ratio` times that of the phase before.")
-THROUGHPUT_RATIO = _rule("throughput-ratio", "The tokens/s are at least `tokens_ratio` of those before.")
-RECOVERY = _rule("recovery", "The TTFT is as before within `recover_s` after healing.")
+THROUGHPUT_RATIO = _rule(
+    "throughput-ratio", "The throughput is at least `tokens_ratio` times that of the phase before."
+)
+RECOVERY = _rule("recovery", "Within `recover_s` after healing, the TTFT is again as in the phase before.")
 RULES = (TTFT_MEDIAN, TTFT_P99, ITL_P99, THROUGHPUT, TTFT_RATIO, THROUGHPUT_RATIO, RECOVERY)
 
 
@@ -53,7 +55,8 @@ def judge(history: History) -> OracleResult:
         for name, bounds in history.plan.scenario.performance.items():
             _phase(history, name, bounds, by_phase, found)
     bounded = history.plan.scenario.performance
-    passed = f"{'within the bounds' if bounded else 'no bounds asked for'}: {_figures_text(by_phase)}"
+    first = "each phase is within its bounds" if bounded else "the scenario sets no bounds"
+    passed = f"{first}; median / 99th percentile: {_figures_text(by_phase)}"
     return found.result(passed, phases=len(by_phase), bounded=len(bounded))
 
 
@@ -68,7 +71,7 @@ def _times(speed: Speed, found: Findings) -> None:
     for record in speed.ok:
         found.checked += 1
         if not speed.in_order(record):
-            text = f"request {record.id}: its times contradict each other"
+            text = f"the times of request {record.id} contradict each other"
             found.gap("times-inconsistent", text, request(record.id))
             return
 
@@ -78,7 +81,7 @@ def _phase(
 ) -> None:
     speed = by_phase.get(name)
     if speed is None or not speed.ok:
-        text = f"phase {name} has no good answer, and bounds on its speed"
+        text = f"phase {name} has bounds on its speed but no good answer"
         found.gap("no-answer", text, phase_subject(name))
         return
     _alone(speed, bounds, found)
@@ -114,7 +117,7 @@ def _beside(speed: Speed, before: Speed, bounds: PhaseBounds, found: Findings) -
         _at_most(TTFT_RATIO, speed, "median TTFT", ratio, bounds.ttft_ratio, unit, found)
     if bounds.tokens_ratio is not None:
         ratio = _ratio(speed.tokens_per_s, before.tokens_per_s)
-        unit = f"times the tokens/s of {before.name}"
+        unit = f"times that of {before.name}"
         _at_least(THROUGHPUT_RATIO, speed, ratio, bounds.tokens_ratio, unit, found)
 
 
@@ -138,7 +141,7 @@ def _at_most(
         return
     found.checked += 1
     if measured > bound:
-        text = f"phase {speed.name}: {what} {measured:.4g} {unit}, at most {bound:g} asked for"
+        text = f"phase {speed.name}: {what} is {measured:.4g} {unit}, more than the bound {bound:g}"
         slowest = speed.slowest("itl" if rule is ITL_P99 else "ttft")
         subject = phase_subject(speed.name)
         figures = {"measured": measured, "bound": bound}
@@ -149,11 +152,13 @@ def _at_least(
     rule: Rule, speed: Speed, measured: float | None, bound: float, unit: str, found: Findings
 ) -> None:
     if measured is None:
-        found.gap("not-measured", f"phase {speed.name}: no {unit} were measured", phase_subject(speed.name))
+        found.gap(
+            "not-measured", f"phase {speed.name}: no throughput was measured", phase_subject(speed.name)
+        )
         return
     found.checked += 1
     if measured < bound:
-        text = f"phase {speed.name}: {measured:.4g} {unit}, at least {bound:g} asked for"
+        text = f"phase {speed.name}: throughput is {measured:.4g} {unit}, less than the bound {bound:g}"
         figures = {"measured": measured, "bound": bound}
         subject = phase_subject(speed.name)
         found.violation(rule, subject, text, figures=figures, t_ns=speed.window.start_ns)
@@ -164,18 +169,24 @@ def _recovery(history: History, speed: Speed, before: Speed, bound_s: float, fou
     healed = [event.t_ns for event in history.events_of(FaultsHealed) if event.t_ns <= speed.window.start_ns]
     normal, subject = before.ttft.p99, phase_subject(speed.name)
     if not healed or normal is None or len(speed.ok) < IN_A_ROW:
-        found.gap("no-recovery", f"phase {speed.name}: nothing to tell a recovery from", subject)
+        text = (
+            f"phase {speed.name}: no recovery can be measured without a healing and {IN_A_ROW} good answers"
+        )
+        found.gap("no-recovery", text, subject)
         return
     found.checked += 1
     recovered = recovered_ns(speed.ok, normal)
-    within = f"at most {bound_s:g} s asked for"
     figures = {"normal_ms": normal, "bound": bound_s}
     if recovered is None:
-        text = f"phase {speed.name}: never {IN_A_ROW} TTFTs in a row within {normal:.4g} ms; {within}"
+        text = (
+            f"phase {speed.name} never had {IN_A_ROW} TTFTs in a row within {normal:.4g} ms, "
+            f"bound {bound_s:g} s after healing"
+        )
         found.violation(RECOVERY, subject, text, figures=figures, t_ns=healed[-1])
     elif (seconds := (recovered - healed[-1]) / NS_PER_S) > bound_s:
         text = (
-            f"phase {speed.name}: TTFT within {normal:.4g} ms again {seconds:.2f} s after healing; {within}"
+            f"phase {speed.name}: TTFT was within {normal:.4g} ms again {seconds:.2f} s after healing, "
+            f"bound {bound_s:g} s"
         )
         figures["seconds"] = seconds
         found.violation(RECOVERY, subject, text, figures=figures, t_ns=healed[-1])

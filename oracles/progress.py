@@ -1,6 +1,6 @@
 """Judges whether waiting work goes on, and whether it does so again after faults are healed.
 
-Findings name a livelock, a deadlock, or else a standstill.
+Findings name a livelock, a deadlock, or else a stall.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ RUNNING = "vllm:num_requests_running"
 WAITING = "vllm:num_requests_waiting"
 TOKENS = ("vllm:prompt_tokens_total", "vllm:generation_tokens_total")
 VAIN_WORK = ("vllm:external_prefix_cache_queries_total", "vllm:num_preemptions_total")
-"""What an engine counts that tries the same again and again."""
+"""Counters that grow while an engine repeats the same attempt."""
 US_PER_S = 1_000_000
 MAX_GAP_S = 5.0
-"""Between two scrapes further apart than this nothing is known, so a stretch does not span them."""
+"""Nothing is known between two scrapes that are further apart, so no stall spans them."""
 NO_GAUGES = "the server shows no gauges of requests, or the scrapes end before the load does"
 LIVELOCK = Rule(
     "progress/livelock",
-    "An engine that looks up blocks or preempts requests computes tokens, too.",
+    "An engine that keeps looking up blocks or preempting requests also computes tokens.",
     "arithmetic",
     (EVENTS, METRICS, REQUESTS),
     NO_GAUGES,
@@ -44,7 +44,7 @@ DEADLOCK = Rule(
 )
 STALL = Rule(
     "progress/stall",
-    "While a request is on its way, tokens are computed within the scenario's `stall_s`.",
+    "While a request is in flight, tokens are computed within the scenario's `stall_s`.",
     "scenario",
     (EVENTS, METRICS, REQUESTS),
     NO_GAUGES,
@@ -61,20 +61,20 @@ ANSWER = Rule(
 NOTHING_SENT = "no request was sent after healing"
 NO_RECOVERY = Rule(
     "progress/no-recovery",
-    "After faults are healed a request is answered.",
+    "After faults are healed, a request is answered.",
     "scenario",
     (EVENTS, REQUESTS),
     NOTHING_SENT,
 )
 SLOW_RECOVERY = Rule(
     "progress/slow-recovery",
-    "After faults are healed the first answer comes within the scenario's `recover_s`.",
+    "After faults are healed, the first answer comes within the scenario's `recover_s`.",
     "scenario",
     (EVENTS, REQUESTS),
     NOTHING_SENT,
 )
 RULES = (LIVELOCK, DEADLOCK, STALL, DEADLINE, ANSWER, NO_RECOVERY, SLOW_RECOVERY)
-NAMES = {LIVELOCK: "livelock", DEADLOCK: "deadlock", STALL: "standstill"}
+NAMES = {LIVELOCK: "livelock", DEADLOCK: "deadlock", STALL: "stall"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +91,7 @@ class Point:
 
 
 def judge(history: History) -> OracleResult:
-    """Judge progress: no stall, no missed deadline, and no long standstill by the metrics.
+    """Judge progress: no stall by the events or by the metrics, and no missed deadline.
 
     A request that was sent after a healing must be answered soon.
     """
@@ -111,8 +111,8 @@ def judge(history: History) -> OracleResult:
     elif points and not scraped_to_the_end(history):
         found.gap("scrapes-end-early", "the scrapes end before the load does")
     took = judge_recoveries(history, found)
-    healed = f"; answers again {max(took):.1f} s after healing" if took else ""
-    passed = f"{len(history.requests)} requests and {len(history.metrics)} scrapes, no standstill"
+    healed = f"; the server answered again {max(took):.1f} s after healing" if took else ""
+    passed = f"{len(history.requests)} requests and {len(history.metrics)} scrapes show no stall"
     figures: Figures = {"requests": len(history.requests), "scrapes": len(history.metrics)}
     if took:
         figures["recovery_s"] = max(took)
@@ -125,23 +125,28 @@ def _stalls_noted(history: History, found: Findings) -> None:
         return
     for end in history.events_of(PhaseEnd):
         if end.data.reason == "stalled":
-            text = f"phase {end.data.phase} ended as stalled, and no stall was noted"
+            text = f"phase {end.data.phase} ended as stalled, but no stall was recorded"
             found.gap("stall-lost", text, phase(end.data.phase))
 
 
 def _stall(event: Timed[ServerStalled], points: list[Point], found: Findings) -> None:
-    """What the conductor saw, named after what the server counted meanwhile."""
+    """A stall that the conductor recorded, named by what the server counted meanwhile."""
     stall = event.data
     since_ns = event.t_ns - int(stall.seconds * NS_PER_S)
     frozen = [point for point in points if since_ns <= point.t_ns <= event.t_ns]
     rule, why = _kind(frozen)
     text = (
-        f"{NAMES[rule]}{why}: stalled for {stall.seconds} s: {stall.running} running, {stall.waiting} waiting"
+        f"{NAMES[rule]}: the server computed no token for {stall.seconds} s, "
+        f"with {_number(stall.running)} running and {_number(stall.waiting)} waiting requests{why}"
     )
     given = {"seconds": stall.seconds, "running": stall.running, "waiting": stall.waiting}
     figures = {name: value for name, value in given.items() if value is not None}
     text = f"{text}; {stall.detail}" if stall.detail else text
     found.violation(rule, SERVER, text, figures=figures, t_ns=event.t_ns)
+
+
+def _number(gauge: float | None) -> str:
+    return "an unknown number of" if gauge is None else f"{gauge:g}"
 
 
 def _kind(frozen: list[Point]) -> tuple[Rule, str]:
@@ -151,9 +156,9 @@ def _kind(frozen: list[Point]) -> tuple[Rule, str]:
         # In both halves, since what was counted once as the trouble began is no work in vain.
         if first.vain_work < middle.vain_work < last.vain_work:
             grown = last.vain_work - first.vain_work
-            return LIVELOCK, f" ({grown:g} lookups of tokens and preemptions, and no token)"
+            return LIVELOCK, f", and counted {grown:g} looked-up tokens and preemptions"
     if frozen and all(point.running == 0 and point.waiting > 0 for point in frozen[1:]):
-        return DEADLOCK, " (requests wait and none runs)"
+        return DEADLOCK, ""
     return STALL, ""
 
 
@@ -162,20 +167,20 @@ def _deadlines(history: History, found: Findings) -> None:
         found.checked += 1
         if record.error is not None and record.error.kind == DEADLINE_EXCEEDED:
             seconds = record.end_us / 1e6
-            text = f"request {record.id} had no end after {seconds:.1f} s"
+            text = f"request {record.id} had not ended after {seconds:.1f} s"
             figures = {"seconds": seconds}
             found.violation(DEADLINE, request(record.id), text, figures=figures, t_ns=record.start_ns)
 
 
 def _answers(history: History, found: Findings) -> None:
-    """Others may go on meanwhile, so that the server as a whole does not stand still."""
+    """Other requests may progress meanwhile, so the server as a whole does not stall."""
     limit_s = history.plan.scenario.limits.stall_s
     for record in history.requests:
         if record.outcome != "ok" or record.end_us <= limit_s * US_PER_S:
             continue
         gap_s = max((late - soon for soon, late in pairwise(record.chunk_us)), default=0) / US_PER_S
         if gap_s > limit_s:
-            text = f"the answer to {record.id} stood still for {gap_s:.1f} s, {limit_s:g} allowed"
+            text = f"the answer to request {record.id} paused for {gap_s:.1f} s, bound {limit_s:g} s"
             figures = {"seconds": gap_s, "allowed": limit_s}
             subject = request(record.id)
             found.violation(ANSWER, subject, text, figures=figures, phase=record.phase, t_ns=record.start_ns)
@@ -188,10 +193,10 @@ def _standstills(history: History, points: list[Point], found: Findings) -> None
     watched = [point for point in points if point.t_ns in busy]
     for frozen in _frozen(watched, history.plan.scenario.limits.stall_s):
         first, last = frozen[0], frozen[-1]
-        work = f"{last.running:g} running and {last.waiting:g} waiting"
+        work = f"{last.running:g} running and {last.waiting:g} waiting requests"
         rule, why = _kind(frozen)
         seconds = _seconds(first, last)
-        text = f"{NAMES[rule]}{why}: no token for {seconds:.1f} s with {work}"
+        text = f"{NAMES[rule]}: the server computed no token for {seconds:.1f} s, with {work}{why}"
         samples = [(point.t_ns, point.tokens) for point in (first, last)]
         figures = {"seconds": seconds, "running": last.running, "waiting": last.waiting}
         found.violation(rule, SERVER, text, figures=figures, samples=samples, t_ns=first.t_ns)
@@ -236,11 +241,11 @@ def _seconds(first: Point, last: Point) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Recovery:
-    """What became of a server after a healing."""
+    """Whether and when the server answered after a healing."""
 
     healed: Timed[FaultsHealed]
     was_loaded: bool
-    """Whether anything was sent afterwards."""
+    """Whether any request was sent afterwards."""
     seconds: float | None
     """From healing to the first whole answer to what was sent afterwards; None when there was none."""
     by_cache: bool | None
@@ -249,7 +254,7 @@ class Recovery:
 
 
 def recoveries(history: History) -> Iterator[Recovery]:
-    """One for each healing that the server confirmed. A dead server owes nothing more."""
+    """One for each healing that the server confirmed; none for a server that died."""
     if deaths(history):
         return
     by_start = sorted(history.requests, key=attrgetter("start_ns"), reverse=True)
@@ -276,19 +281,19 @@ def judge_recoveries(history: History, found: Findings) -> Sequence[float]:
     took: list[float] = []
     for recovery in recoveries(history):
         name, healed_ns = recovery.healed.data.phase, recovery.healed.t_ns
-        where = f"after healing in phase {name}"
+        where = f"after the healing in phase {name}"
         if not recovery.was_loaded:
-            found.gap("nothing-sent", f"{where} nothing was sent", phase(name))
+            found.gap("nothing-sent", f"{where}, no request was sent", phase(name))
             continue
         found.checked += 1
         if recovery.seconds is None:
-            found.violation(NO_RECOVERY, phase(name), f"{where} no request was answered", t_ns=healed_ns)
+            found.violation(NO_RECOVERY, phase(name), f"{where}, no request was answered", t_ns=healed_ns)
             continue
         took.append(recovery.seconds)
         if recovery.by_cache is False and history.plan.scenario.server.offload:
-            found.gap("recovery-without-cache", f"{where} no answer came from the cache", phase(name))
+            found.gap("recovery-without-cache", f"{where}, no answer used the cache", phase(name))
         if recovery.seconds > deadline_s:
-            late = f"{where} the first answer took {recovery.seconds:.1f} s, {deadline_s:g} allowed"
+            late = f"{where}, the first answer took {recovery.seconds:.1f} s, bound {deadline_s:g} s"
             figures = {"seconds": recovery.seconds, "bound": deadline_s}
             found.violation(SLOW_RECOVERY, phase(name), late, figures=figures, t_ns=healed_ns)
     return took

@@ -1,8 +1,8 @@
-"""Does the server hold more and more: processes, threads, open files, sockets, shared memory, memory?
+"""Does the server leak processes, threads, open files, sockets, shared memory or memory?
 
-Compared are quiet moments of one life of the server: the end of each phase at which nothing was on its
-way, and the end of the run. What a server takes at its first load and keeps is no leak, so the first of
-them, with the golden answers in, sets the standard.
+The oracle compares quiet moments of one incarnation: the end of each phase at which no request was in
+flight, and the end of the run. What a server allocates at its first load and keeps is no leak, so the first
+quiet moment, after the golden answers, is the reference.
 """
 
 from __future__ import annotations
@@ -44,9 +44,7 @@ ROUNDS = 8
 """Quiet moments from which a growth of memory can be distinguished from noise."""
 
 
-def _rule(
-    name: str, law: str, *more: str, inconclusive: str = "the server did not come to a quiet end"
-) -> Rule:
+def _rule(name: str, law: str, *more: str, inconclusive: str = "the server was not quiet at the end") -> Rule:
     return Rule(f"{NAME}/{name}", law, "operating system", (RESOURCES, EVENTS, METRICS, *more), inconclusive)
 
 
@@ -61,7 +59,7 @@ MEMORY_AT_END = Rule(
     "besides its KV caches.",
     "operating system",
     (RESOURCES, EVENTS, METRICS),
-    "the server did not come to a quiet end, or the bytes of a token are not known",
+    "the server was not quiet at the end, or the bytes of a token are not known",
 )
 RULE_OF = {
     "processes": _rule(
@@ -69,15 +67,15 @@ RULE_OF = {
     ),
     "threads": _rule(
         "threads",
-        f"The server has at most {POOL_THREADS} threads more at the end than when it was first quiet.",
+        f"The server has at most {POOL_THREADS} more threads at the end than when it was first quiet.",
     ),
-    "open files": _rule("open-files", "The server has at most 8 files open more at the end."),
+    "open files": _rule("open-files", "The server has at most 8 more open files at the end."),
     "bytes under /dev/shm": _rule(
         "shared-memory", "The server has at most 1 MiB more shared memory at the end."
     ),
     "uncollected children": _rule(
         "zombies",
-        f"At most {MORE_ZOMBIES} child more has ended at the end without being collected by the server.",
+        f"At the end, the server has at most {MORE_ZOMBIES} more ended child that it did not collect.",
     ),
     "open sockets": _rule(
         "sockets", "The server has no more sockets at the end than its clients may have left open.", CLIENT
@@ -90,7 +88,7 @@ RULES = (*RULE_OF.values(), GONE, MEMORY, MEMORY_AT_END)
 
 @dataclass(frozen=True, slots=True)
 class QuietMoment:
-    """What the server held when it was quiet."""
+    """Resources of the server when it was quiet."""
 
     name: str
     usage: ResourceRecord
@@ -98,7 +96,7 @@ class QuietMoment:
 
 @dataclass(frozen=True, slots=True)
 class BoundedCount:
-    """Something that is counted, and by how much more there may be of it at the end."""
+    """A resource that is counted, and how much more of it the server may have at the end."""
 
     what: str
     of: Callable[[ResourceRecord], int]
@@ -126,7 +124,7 @@ def judge(history: History) -> OracleResult:
     incarnations = _by_incarnation(history)
     last = incarnations.get(_life(history.resources[-1]), [])
     if not last or last[-1].name != END:
-        found.gap("no-quiet-end", "the server did not come to a quiet end")
+        found.gap("no-quiet-end", "the server was not quiet at the end")
     elif len(last) < 2:
         found.gap("no-quiet-moment", "there was no quiet moment before the end to compare with")
     for moments in incarnations.values():
@@ -172,7 +170,7 @@ def _name(history: History, event: Timed[EventData]) -> str | None:
 
 
 def _phases_of_two_incarnations(history: History) -> set[str]:
-    """At their end a server is fresh, and has not taken yet what it takes at its first load."""
+    """Phases with a restart: at their end a server has not allocated yet what its first load needs."""
     begun_ns = [life.start_ns for life in incarnations(history)]
     return {
         phase.spec.name
@@ -194,7 +192,8 @@ def _counts(history: History, moments: Sequence[QuietMoment], found: Findings) -
         found.checked += 1
         if after > before + count.more:
             text = (
-                f"{before} {count.what} after {first.name}, {after} at {last.name}, {count.more} more allowed"
+                f"the server had {before} {count.what} after {first.name} and {after} at {last.name}; "
+                f"{count.more} more are allowed"
             )
             figures = {"before": before, "after": after, "allowed": count.more}
             _violation(found, RULE_OF[count.what], text, figures, count.of, [first, last])
@@ -205,7 +204,7 @@ def _fewer(first: QuietMoment, last: QuietMoment, found: Findings) -> None:
     """A process that is gone may have crashed and logged nothing."""
     before, after = first.usage.processes, last.usage.processes
     if after < before:
-        text = f"{before} processes after {first.name}, {after} at {last.name}: {before - after} are gone"
+        text = f"the server had {before} processes after {first.name} and only {after} at {last.name}"
         figures = {"before": before, "after": after}
         _violation(found, GONE, text, figures, lambda usage: usage.processes, [first, last])
 
@@ -225,7 +224,9 @@ def _memory(moments: Sequence[QuietMoment], found: Findings) -> None:
     found.checked += 1
     grown = _growth([moment.usage.anonymous_bytes for moment in moments]) / MIB
     if grown > MORE_MEMORY_MIB:
-        text = f"memory grows: {grown:.0f} MiB over {len(moments)} quiet moments, {MORE_MEMORY_MIB} allowed"
+        text = (
+            f"memory grew by {grown:.0f} MiB over {len(moments)} quiet moments, bound {MORE_MEMORY_MIB} MiB"
+        )
         figures = {"mib": grown, "moments": len(moments), "allowed": MORE_MEMORY_MIB}
         _violation(found, MEMORY, text, figures, lambda usage: usage.anonymous_bytes, moments)
 
@@ -238,7 +239,7 @@ def _memory_at_end(history: History, moments: Sequence[QuietMoment], found: Find
     first, last = moments[0], moments[-1]
     grown = (last.usage.anonymous_bytes - first.usage.anonymous_bytes) / MIB
     if grown > allowed:
-        text = f"{grown:.0f} MiB more memory at {last.name} than after {first.name}, {allowed:.0f} allowed"
+        text = f"memory grew by {grown:.0f} MiB from {first.name} to {last.name}, bound {allowed:.0f} MiB"
         figures = {"mib": grown, "allowed": allowed}
         _violation(found, MEMORY_AT_END, text, figures, lambda usage: usage.anonymous_bytes, [first, last])
 
@@ -270,7 +271,7 @@ def _violation(
 
 
 def _figures(moments: Sequence[QuietMoment]) -> Figures:
-    """What the last life of the server held at its last quiet moment, and how many moments there were."""
+    """Resources of the last incarnation at its last quiet moment, and the number of quiet moments."""
     if not moments:
         return {}
     usage = moments[-1].usage
@@ -287,9 +288,9 @@ def _figures(moments: Sequence[QuietMoment]) -> Figures:
 
 
 def _growth_text(moments: Sequence[QuietMoment]) -> str:
-    """What was held at the first and at the last of the moments."""
+    """Resources at the first and at the last of the moments."""
     first, last = moments[0].usage, moments[-1].usage
-    few = f", {ROUNDS} needed to judge it" if len(moments) < ROUNDS else ""
+    few = f"; the slope of memory needs {ROUNDS}" if len(moments) < ROUNDS else ""
     counts = ", ".join(
         (
             f"{first.processes} -> {last.processes} processes",
@@ -300,7 +301,7 @@ def _growth_text(moments: Sequence[QuietMoment]) -> str:
         )
     )
     memory = f"{first.anonymous_bytes // MIB} -> {last.anonymous_bytes // MIB} MiB of memory"
-    return f"{counts}; {memory} ({len(moments)} quiet moments{few})"
+    return f"in {len(moments)} quiet moments: {counts}, {memory}{few}"
 
 
 def _allowed_mib(history: History) -> float | None:

@@ -41,7 +41,7 @@ FINISHED = _rule(
     "finished-requests", "The server counts the requests that ended, by finish reason, as clients do."
 )
 ABANDONED_FINISHED = _rule(
-    "abandoned-requests", "Requests that clients left are among the requests that ended."
+    "abandoned-requests", "The server counts requests that clients abandoned among the requests that ended."
 )
 FIRST_TOKEN_COUNT = _rule("first-tokens", "The histogram of TTFT counts each request that got a token, once.")
 USAGE_CACHED = _rule(
@@ -49,12 +49,12 @@ USAGE_CACHED = _rule(
 )
 LOOKED_UP = _rule(
     "lookups-exceed-prompts",
-    "No more tokens are looked up in the offload tier than prompts have: each once, at admission.",
+    "Lookups in the offload tier are at most the prompt tokens, since each is looked up once, at admission.",
     "vLLM source",
 )
 CLAIMED = _rule(
     "claimed-exceeds-loaded",
-    "No more prompt tokens are said to come from the tier than were copied from there without failure.",
+    "The server counts at most as many prompt tokens from the tier as were copied from it without failure.",
     "arithmetic",
     FAULTS,
 )
@@ -138,7 +138,7 @@ def _entries(window: Window) -> Iterator[ClientCount]:
     if abandoned:
         # For which reason is open: the server may have come to the end before it heard that nobody listens.
         ended = answered + abandoned
-        what = "requests that ended, with those it left"
+        what = "requests that ended or that it abandoned"
         yield ClientCount(ABANDONED_FINISHED, what, SUCCESS, ({},), ended, answered + extra.requests)
     given_up = sum(not record.token_ids and not _refused(record) for record in window.strays)
     most_begun = begun + given_up
@@ -177,7 +177,7 @@ def _cached(history: History, window: Window, found: Findings) -> None:
     found.checked += 1
     answers = sum(cached or 0 for cached in reported)
     if answers != counted[0]:
-        text = f"the answers' usage says {answers} cached tokens, the server counted {counted[0]:g}"
+        text = f"answers report {answers} cached tokens in their usage, but the server counted {counted[0]:g}"
         figures = {"answers": answers, "server": counted[0]}
         window.violation(found, USAGE_CACHED, text, figures, CACHED)
 
@@ -195,7 +195,7 @@ def _lookups(window: Window, found: Findings) -> None:
     found.checked += 1
     figures = {"looked_up": queries[0], "prompt": window.prompt_tokens + sum(rest.values())}
     if figures["looked_up"] > figures["prompt"]:
-        text = f"{queries[0]:g} tokens looked up in the tier for {figures['prompt']} prompt tokens"
+        text = f"{queries[0]:g} tokens were looked up in the tier for only {figures['prompt']} prompt tokens"
         window.violation(found, LOOKED_UP, text, figures, f"{EXTERNAL}_queries_total")
 
 
@@ -216,11 +216,11 @@ def _loads(history: History, window: Window, found: Findings) -> None:
         return
     copied = (loaded_bytes(window.growth) or 0.0) / token_bytes
     in_vain = _failed_blocks(history, window) * history.plan.scenario.server.block_size
-    copies = f"{copied:g} were copied, {in_vain} of them in vain"
+    copies = f"{copied - in_vain:g} were copied from it for use ({copied:g} less {in_vain} in vain)"
     figures = {"copied": copied, "in_vain": in_vain}
     found.checked += 1
     if claimed > copied - in_vain:
-        text = f"{claimed:g} prompt tokens from the tier; {copies}"
+        text = f"the server counts {claimed:g} prompt tokens from the tier, but {copies}"
         claims = {"claimed": claimed, **figures}
         window.violation(found, CLAIMED, text, claims, BY_SOURCE, source="external_kv_transfer")
     if release(history) < FIRST_ADMISSION_COUNTS and preempted:
@@ -229,7 +229,8 @@ def _loads(history: History, window: Window, found: Findings) -> None:
     cached = sum(usage.cached_tokens or 0 for usage in usages)
     found.checked += 1
     if cached > hits + copied - in_vain:
-        text = f"the answers' usage says {cached} cached tokens; {hits:g} were hit on the device, {copies}"
+        used = f"{hits:g} were hit on the device and {copied - in_vain:g} were copied from the tier for use"
+        text = f"answers report {cached} cached tokens in their usage, but {used}"
         claims = {"answers": cached, "hits": hits, **figures}
         window.violation(found, USAGE_CLAIMED, text, claims, f"{LOCAL}_hits_total")
 

@@ -1,6 +1,6 @@
-"""Did everything that the server began with offloaded blocks end once, and did blocks stay what they were?
+"""Did each store, load and copy of offloaded blocks end once, and did no block change?
 
-From the books that the chaos module keeps inside the server, beside vLLM's own.
+The oracle reads the ledgers that the chaos module writes inside the server, independent of vLLM's metrics.
 """
 
 from __future__ import annotations
@@ -87,23 +87,23 @@ RECORDED = {
 }
 """What the chaos module looks for, by the ids in its ledgers."""
 BROKEN = {
-    ids.STORED_TWICE: "a block is stored twice at a time",
-    ids.CHUNK_SHARED: "a chunk is given to a second block",
-    ids.STORE_NOT_BEGUN: "a store ends that had not begun",
-    ids.LOADED_BEFORE_STORED: "a block is loaded before it is stored",
-    ids.LOADED_ELSEWHERE: "a block is loaded from another chunk than it was stored to",
-    ids.LOAD_NOT_BEGUN: "a load ends that had not begun",
-    ids.EVICTED_WHILE_LOADED: "a block is evicted while it is loaded",
-    ids.EVICTED_WHILE_STORED: "a block is evicted while it is stored",
-    ids.SURVIVED_RESET: "a block is in the tier after its reset",
-    ids.COPY_BEGUN_TWICE: "a copy is begun twice",
-    ids.COPY_NOT_BEGUN: "a copy ends that had not begun",
+    ids.STORED_TWICE: "a block was stored twice at a time",
+    ids.CHUNK_SHARED: "a chunk was given to a second block",
+    ids.STORE_NOT_BEGUN: "a store ended that had not begun",
+    ids.LOADED_BEFORE_STORED: "a block was loaded before it was stored",
+    ids.LOADED_ELSEWHERE: "a block was loaded from another chunk than it was stored to",
+    ids.LOAD_NOT_BEGUN: "a load ended that had not begun",
+    ids.EVICTED_WHILE_LOADED: "a block was evicted while it was loaded",
+    ids.EVICTED_WHILE_STORED: "a block was evicted while it was stored",
+    ids.SURVIVED_RESET: "a block was in the tier after its reset",
+    ids.COPY_BEGUN_TWICE: "a copy began twice",
+    ids.COPY_NOT_BEGUN: "a copy ended that had not begun",
     ids.CHANGED_IN_TIER: "a block changed in the tier since it was stored",
     ids.CHANGED_WHILE_STORED: "a block changed while it was stored",
     ids.CHANGED_WHILE_LOADED: "a block changed while it was loaded",
 }
-"""What a finding says, for people."""
-UNKNOWN_RULE = _rule("unknown", "The ledgers name no rule that this version does not know.")
+"""The text of a finding, by the id in the ledger."""
+UNKNOWN_RULE = _rule("unknown", "The ledgers name only rules that this version knows.")
 NEVER_ENDED = {
     ids.STORES: _rule("store-never-ended", "Each store that began before the final probe has ended."),
     ids.LOADS: _rule("load-never-ended", "Each load that began before the final probe has ended."),
@@ -139,21 +139,21 @@ def judge(history: History) -> OracleResult:
     _completeness(history, last.values(), found)
     audited = _grown(first, last, lambda balance: balance.audited)
     if settings.audit and not audited:
-        found.gap("nothing-audited", "audit mode is on and no block was compared")
+        found.gap("nothing-audited", "audit mode is on, but no block was compared")
     begun = {label: _grown(first, last, partial(_begun, label)) for label in ACCOUNTS}
     ended = ", ".join(f"{begun[label]} {outcome}" for label, outcome in ACCOUNTS.items())
-    passed = f"each ended once: {ended}; {audited} blocks compared"
+    passed = f"each of {ended} ended once, and {audited} blocks were compared"
     return found.result(passed, audited=audited, **begun)
 
 
 def _without_module(history: History, found: Findings) -> OracleResult:
-    """Where the module is not loaded there are no books: any would show that it was."""
+    """Without the chaos module there is no ledger: any would show that the module was loaded."""
     found.checked += 1
     if history.ledger:
         first = history.ledger[0]
-        text = f"the chaos module kept books though it is off ({first.role} {first.pid})"
+        text = f"the chaos module wrote a ledger although it is off ({first.role} {first.pid})"
         found.violation(OFF, SERVER, text, t_ns=first.t_ns)
-    return found.result("the chaos module is off and kept no books")
+    return found.result("the chaos module is off and wrote no ledger")
 
 
 def _last_books(history: History) -> Books:
@@ -179,11 +179,11 @@ def _books(lines: Iterable[LedgerRecord]) -> Books:
 def _gaps(history: History, last: Books, found: Findings) -> None:
     for role in ROLES:
         if not any(role == known for known, _ in last):
-            found.gap(f"no-{role}-ledger", f"no books of the {role}")
+            found.gap(f"no-{role}-ledger", f"there is no ledger of the {role}")
     if deaths(history):
-        found.gap("server-died", "the server died with its books open")
+        found.gap("server-died", "the server died before its ledgers were complete")
     elif _final_start_ns(history) is None:
-        found.gap("no-final-probe", "no final probe")
+        found.gap("no-final-probe", "no final probe was sent")
 
 
 def _final_start_ns(history: History) -> int | None:
@@ -237,7 +237,7 @@ def _completeness(history: History, books: Iterable[BalanceLine], found: Finding
     for book in books:
         line, balance = book.line, book.balance
         if balance.violations and not listed[line.role, line.pid]:
-            text = f"{line.role} {line.pid} counted {balance.violations} violations and listed none of them"
+            text = f"{line.role} {line.pid} counted {balance.violations} violations but listed none of them"
             subject, figures = process(line.role, line.pid), {"counted": balance.violations}
             found.violation(NOT_LISTED, subject, text, figures=figures, t_ns=line.t_ns)
         if line.role == "worker":
@@ -248,7 +248,7 @@ def _copies(history: History, line: LedgerRecord, balance: Balance, found: Findi
     """Each copy is compared in audit mode, and none is later than the balance."""
     copies = balance.accounts.get(COPIES)
     if history.plan.scenario.server.audit and copies is not None and balance.audited < copies.begun:
-        text = f"{balance.audited} blocks were compared in {copies.begun} copies"
+        text = f"only {balance.audited} blocks were compared in {copies.begun} copies"
         figures = {"audited": balance.audited, "copies": copies.begun}
         found.gap("few-audited", text, process(line.role, line.pid), figures=figures)
     log = history.metrics

@@ -197,9 +197,7 @@ class OutsideFaults:
         for fault in faults:
             injector = self._by_kind.get(fault.kind)
             why = (
-                "nothing here can carry it out"
-                if injector is None
-                else injector.unsupported_reason(fault.kind)
+                "this stack cannot apply it" if injector is None else injector.unsupported_reason(fault.kind)
             )
             if why is not None:
                 found.append(f"{fault.id} ({fault.kind}): {why}")
@@ -208,7 +206,7 @@ class OutsideFaults:
     def arm(self, seed: int, faults: Sequence[FaultSpec]) -> None:
         """Arm faults. Earlier ones must be healed."""
         if self._armed or self._in_force:
-            raise RuntimeError("the faults before are still in force")
+            raise RuntimeError("earlier faults are still in force")
         self._fired = 0
         for spec in faults:
             fault = ArmedOutsideFault(spec, seed)

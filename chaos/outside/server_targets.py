@@ -86,7 +86,7 @@ class Engine:
         """SIGKILL to it alone; its processes. Raises NotVisible when it cannot be found."""
         self._killed = {process.pid for process in self._server.processes() if process.name == ENGINE}
         if not self._killed:
-            raise TargetNotVisible(f"no process named {ENGINE} of the server is to be seen from here")
+            raise TargetNotVisible(f"no process named {ENGINE} of the server is visible from this machine")
         for pid in self._killed:
             self._server.signal_one(pid, signal.SIGKILL)
         return sorted(self._killed)

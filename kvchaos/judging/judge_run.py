@@ -170,10 +170,11 @@ def cut_short(history: History) -> Gap | None:
     for change in history.changed:
         return _cut("changed", f"{change}; judge the run directory as the run left it")
     if not any(event.data.where == FINAL for event in history.events_of(ProbeSent)):
-        return _cut("broke-off", "the run broke off: its conductor never came to the end")
+        return _cut("broke-off", "the run broke off before its conductor reached the end")
     if history.plan.notes_evidence and not history.events_of(EvidenceCounted):
         return _cut(
-            "evidence-missing", "the run broke off: its conductor never noted how many lines its files have"
+            "evidence-missing",
+            "the run broke off before its conductor recorded how many lines its files have",
         )
     if history.plan.sealed and history.seal.state == "unsealed":
         return _cut("seals-missing", f"the run broke off before it sealed its files: no {layout.SEALS}")
@@ -199,7 +200,9 @@ def _not_stopped(history: History) -> Gap | None:
     starts = CAPABILITIES[history.plan.stack].starts_processes
     if not starts or any(history.events_of(kind) for kind in ends):
         return None
-    return _cut("stop-missing", "the run broke off: no event says that its server was stopped, or left up")
+    return _cut(
+        "stop-missing", "the run broke off: no event says that its server was stopped or left running"
+    )
 
 
 def _restart_not_scraped(history: History) -> Gap | None:
@@ -209,7 +212,8 @@ def _restart_not_scraped(history: History) -> Gap | None:
         index = bisect_left(log.times_ns, life.start_ns)
         if 0 < index < len(log) and log.incarnations[index - 1] == log.incarnations[-1]:
             return _cut(
-                "restart-not-seen", "the events say that the server was restarted, its scrapes do not"
+                "restart-not-seen",
+                "the events say that the server was restarted, but its scrapes show no restart",
             )
     return None
 
@@ -225,7 +229,7 @@ def _missing_phase(history: History) -> Gap | None:
     for phase in history.plan.scenario.phases:
         if phase.name not in begun or phase.name not in ends:
             what = "end" if phase.name in begun else "begin"
-            text = f"phase {phase.name}: its {what} is not in the events"
+            text = f"phase {phase.name} has no event of its {what}"
             return _cut("phase-missing", text, phase_subject(phase.name))
         if ends[phase.name] != "done":
             return None  # The phases after it were given up, and the oracles know why.

@@ -139,13 +139,13 @@ def effect_text(effect: FaultEffect) -> str:
         rules = " or ".join(effect.rules)
         found = sum(effect.explains.values())
         return (
-            f"fault {effect.fault} ({effect.kind}) fired, and {rules} had to break because of it: "
-            f"{found} of at least {effect.least} findings came"
+            f"fault {effect.fault} ({effect.kind}) fired and must cause at least {effect.least} findings of "
+            f"{rules}, but caused {found}"
         )
-    findings = "; ".join(
-        f"{rule}, {count} finding{'s' * (count > 1)}" for rule, count in effect.explains.items()
+    findings = " and ".join(
+        f"{count} finding{'s' * (count > 1)} of {rule}" for rule, count in effect.explains.items()
     )
-    return f"explained by fault {effect.fault} ({effect.kind}): {findings}"
+    return f"fault {effect.fault} ({effect.kind}) explains {findings}"
 
 
 def absent_names(results: Sequence[OracleResult], expectation: Expectation) -> list[str]:
@@ -154,7 +154,7 @@ def absent_names(results: Sequence[OracleResult], expectation: Expectation) -> l
     rules = {rule.id for rule in all_rules() if rule.oracle in judged}
     expected = (*expectation.fail, *expectation.collateral)
     return [
-        f"the expectation names {name}, and there is no such {'rule' if '/' in name else 'oracle'}"
+        f"the expectation names {name}, but there is no such {'rule' if '/' in name else 'oracle'}"
         for name in expected
         if name not in judged | rules
     ]
@@ -171,8 +171,8 @@ def _reasons(result: OracleResult, expectation: Expectation, causes: Sequence[Ca
         yield f"{result.oracle} failed as expected ({expectation.issue}): {result.summary}"
     else:
         what = ", ".join(sorted(missing)) or result.oracle
-        says = "says" if what == result.oracle else f"{result.oracle} says"
-        yield f"{what} was to fail ({expectation.issue}) and {says} {result.verdict}: {result.summary}"
+        reports = "it reports" if what == result.oracle else f"{result.oracle} reports"
+        yield f"{what} must fail ({expectation.issue}), but {reports} {result.verdict}: {result.summary}"
     yield from _rule_reasons(result, left, wrong)
 
 
@@ -184,7 +184,7 @@ def _unexpected_reasons(result: OracleResult, left: Mapping[str, int], wrong: se
     if result.missing or left != Counter(result.by_rule):
         yield from _rule_reasons(result, left, wrong, too="")
         return
-    yield f"{result.oracle} says {result.verdict}: {result.summary}"
+    yield f"{result.oracle} reports {result.verdict}: {result.summary}"
     yield from _rule_reasons(result, left, wrong - {finding.rule for finding in result.findings[:1]})
 
 
@@ -201,7 +201,7 @@ def _rule_reasons(
     for rule in sorted(rules):
         text = _text(result, rule)
         if left[rule] < result.by_rule[rule]:
-            come = f"{left[rule]} of {result.by_rule[rule]} findings of {rule}"
-            yield f"{come} come of no fault and no other finding: {text}"
+            unexplained = f"{left[rule]} of {result.by_rule[rule]} findings of {rule}"
+            yield f"no fault and no other finding explains {unexplained}: {text}"
         else:
             yield f"{rule} is broken{too}: {text}"

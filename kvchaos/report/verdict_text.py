@@ -72,16 +72,18 @@ def _explained(cause: Cause, references: Mapping[str, str]) -> str:
 def _follow(cause: Cause) -> str:
     rules = ", ".join(f"{rule} ({count})" for rule, count in cause.follow.items())
     follow = f"; from it follow {rules}" if rules else ""
-    return follow + (f"; inconclusive of it: {', '.join(cause.inconclusive)}" if cause.inconclusive else "")
+    return follow + (
+        f"; it leaves inconclusive {', '.join(cause.inconclusive)}" if cause.inconclusive else ""
+    )
 
 
 def bug_text(bug: BugResult) -> str:
     """One line: the bug, its mechanism and link; or that it did not show."""
     name = f"known bug {bug.reference} ({bug.title})"
     if bug.missing:
-        return f"{name} always breaks {', '.join(bug.missing)} here, and did not.{_link(bug)}"
+        return f"{name} must break {', '.join(bug.missing)} here, but did not.{_link(bug)}"
     if not bug.explains:
-        return f"{name} may show here by chance, and did not.{_link(bug)}"
+        return f"{name} can show here, but did not.{_link(bug)}"
     findings = ", ".join(f"{rule} ({count})" for rule, count in bug.explains.items())
     return f"{name} explains {findings}. {bug.mechanism}{_link(bug)}"
 
@@ -217,11 +219,11 @@ def _fill_oracle_case(
     elif stands is ExpectationMatch.UNKNOWN:
         ET.SubElement(case, "error", message=message, type=str(result.verdict)).text = evidence
     elif stands is ExpectationMatch.IGNORED:
-        why = f"does not count: the expected failure ({issue}) takes it along; it says {result.verdict}"
+        why = f"ignored, since the expected failure ({issue}) can bring it along; it reports {result.verdict}"
         ET.SubElement(case, "skipped", message=clean(why))
         ET.SubElement(case, "system-out").text = evidence
     elif stands is ExpectationMatch.FOLLOWS:
-        ET.SubElement(case, "skipped", message=clean(f"{stands}; it says {result.verdict}"))
+        ET.SubElement(case, "skipped", message=clean(f"{stands}; it reports {result.verdict}"))
         ET.SubElement(case, "system-out").text = evidence
     else:
         heading = (

@@ -1,1 +1,1 @@
-"""Did what a fault declares come about? Checks of its effects that its injector has no hand in."""
+"""Did a fault have the effects that it declares? Checks by evidence that its injector does not write."""

@@ -92,7 +92,7 @@ def missing_effect(
     """None when the fault had its effect, else the reason to doubt it."""
     kind = KINDS.get(fault.kind)
     if kind is None:
-        return Doubt("no-sign", f"no sign is known by which to see a {fault.kind}")
+        return Doubt("no-sign", f"no check of its effect is known for {fault.kind}")
     windows = [phase for phase in history.phases() if phase.spec.name in phases]
     case = JudgedFault(history, fault, fired, windows)
     if ORIGINS[fault.kind] == OWN:
@@ -109,7 +109,7 @@ def missing_effect(
 AS_PLANNED = ("dry-run", "healed-first")
 """Reasons of refusals that the plan brings: a parameter, and the end of the phase."""
 SHOWN = 10
-"""Arrivals that a text names."""
+"""Most invocations that a text names."""
 
 
 def undelivered(history: History, fault: FaultSpec, fired: Sequence[FaultRecord]) -> Iterator[Doubt]:
@@ -139,20 +139,21 @@ def _by_number(
         yield _doubt("strikes-refused", fault, len(due), refused, f"refused ({why})")
     absent = [n for n in due if n not in struck and n not in reasons]
     if absent and _ran_to_its_end(history, fault) and not any(why.reason == "dry-run" for _, why in refusals):
-        yield _doubt("strikes-missing", fault, len(due), absent, "not struck: too few arrivals came")
+        yield _doubt("strikes-missing", fault, len(due), absent, "not made, since too few invocations came")
 
 
 def _by_rate(fault: FaultSpec, fired: int, refusals: Sequence[tuple[int, Refused]]) -> Iterator[Doubt]:
     refused = Counter(why.reason for _, why in refusals if why.reason not in AS_PLANNED)
     if refused.total() > fired:
         why = ", ".join(sorted(refused))
-        text = f"of {fired + refused.total()} strikes of {fault.id} {refused.total()} were refused ({why})"
+        injections = f"{refused.total()} of {fired + refused.total()} injections of fault {fault.id}"
+        text = f"{injections} were refused ({why})"
         yield Doubt("strikes-refused", text, {"fired": fired, "refused": refused.total()})
 
 
 def _doubt(kind: str, fault: FaultSpec, due: int, missing: Sequence[int], why: str) -> Doubt:
     named = ", ".join(map(str, missing[:SHOWN])) + (", ..." if len(missing) > SHOWN else "")
-    text = f"of {due} planned strikes of {fault.id} {len(missing)} were {why}: arrival {named}"
+    text = f"{len(missing)} of {due} planned injections of fault {fault.id} were {why}: invocation {named}"
     return Doubt(kind, text, {"planned": due, "missing": len(missing)})
 
 
@@ -175,5 +176,7 @@ def _lost_lines(fault: FaultSpec, lines: Sequence[FaultRecord]) -> Iterator[Doub
         noted[line.pid] += line.event == "fired" or late
     for pid, count in counted.items():
         if noted[pid] < count:
-            text = f"process {pid} counts {count} firings of {fault.id}, its journal has {noted[pid]}"
+            text = (
+                f"process {pid} counts {count} firings of fault {fault.id}, but its journal has {noted[pid]}"
+            )
             yield Doubt("firings-lost", text, {"counted": count, "noted": noted[pid]})

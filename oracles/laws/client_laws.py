@@ -72,7 +72,7 @@ def compare(window: Window, found: Findings) -> None:
         found.checked += 1
         if not bound.least <= server <= bound.most:
             limits = f"{bound.least:g}" if bound.least == bound.most else f"{bound.least:g} to {bound.most:g}"
-            text = f"by the clients {limits} {bound.what}, by the server {server:g}"
+            text = f"the clients account for {limits} {bound.what}, but the server counts {server:g}"
             figures = {"least": bound.least, "most": bound.most, "server": server}
             window.violation(found, bound.rule, text, figures, bound.metric)
 

@@ -72,7 +72,7 @@ def judge(history: History, found: Findings) -> None:
 def _vanished(log: MetricLog, series: Series, found: Findings) -> None:
     for scrape in sorted(series.vanished):
         if scrape and log.incarnations[scrape - 1] == log.incarnations[scrape]:
-            text = f"{series.key} vanished, though the server lives"
+            text = f"{series.key} vanished, although the server kept running"
             found.violation(VANISHED, metric(series.key), text, t_ns=log.times_ns[scrape])
 
 
@@ -150,7 +150,7 @@ def _within(log: MetricLog, series: Series, limits: GaugeLimits, found: Findings
         odd |= values != np.round(values)
     for index in np.flatnonzero(odd).tolist():
         value, scrape = float(values[index]), int(at[index])
-        text = f"{series.key} is {value:g}, its limits are {limits.least:g} and {limits.most:g}"
+        text = f"{series.key} is {value:g}, but its limits are {limits.least:g} and {limits.most:g}"
         sample = (log.times_ns[scrape], value)
         found.violation(GAUGE_RANGE, metric(series.key), text, samples=[sample], t_ns=sample[0])
 
@@ -167,7 +167,7 @@ def _unused(log: MetricLog, series: Series, found: Findings) -> None:
     found.checked += len(at)
     for index in np.flatnonzero(values > 0).tolist()[:1]:
         sample = (log.times_ns[int(at[index])], float(values[index]))
-        text = f"{series.key} is {sample[1]:g}, and the run uses nothing that it counts"
+        text = f"{series.key} is {sample[1]:g}, but the run uses nothing that it counts"
         found.violation(UNUSED, metric(series.key), text, samples=[sample], t_ns=sample[0])
 
 
@@ -255,7 +255,9 @@ def _sum(
     )
     for index in np.flatnonzero(wrong).tolist():
         t_ns = log.times_ns[int(indexes[index])]
-        text = f"{total.key} grew by {grown[index]:g}; its buckets allow {least[index]:g} to {most[index]:g}"
+        text = (
+            f"{total.key} grew by {grown[index]:g}, but its buckets allow {least[index]:g} to {most[index]:g}"
+        )
         sample = (t_ns, float(sums[indexes[index]]))
         found.violation(SUM_OUT_OF_BUCKETS, metric(total.key), text, samples=[sample], t_ns=t_ns)
 

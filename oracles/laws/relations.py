@@ -66,7 +66,7 @@ def _text(law: Law, left: float, right: float) -> str:
     one, other = (
         " + ".join(_name(term.metric, term.labels) for term in side) for side in (law.left, law.right)
     )
-    relation = "is not" if law.sense == "is" else "exceeds"
+    relation = "does not equal" if law.sense == "is" else "exceeds"
     return f"{one} ({left:g}) {relation} {other} ({right:g})"
 
 

@@ -1,4 +1,4 @@
-"""The server's bytes and numbers of transfers against the books that the chaos module keeps."""
+"""The server's bytes and numbers of transfers against the ledgers of the chaos module."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def _blocks(window: Window, block_bytes: int, found: Findings) -> None:
             continue
         found.checked += 1
         if grown % block_bytes:
-            text = f"{grown:g} bytes in {verb}s are no whole blocks of {block_bytes}"
+            text = f"{grown:g} bytes in {verb}s are no multiple of {block_bytes}, the bytes of a block"
             figures = {"bytes": grown, "block": block_bytes}
             window.violation(found, WHOLE_BLOCKS, text, figures, BYTES, transfer_type=direction)
 
@@ -112,7 +112,7 @@ def _at_most(
         return
     found.checked += 1
     if counted > begun.number * factor:
-        text = f"{' '.join((metric, *labels.values()))} is {counted:g}; {begun.number * factor} had begun"
+        text = f"{' '.join((metric, *labels.values()))} is {counted:g}, but {begun.number * factor} had begun"
         figures = {"counted": counted, "begun": begun.number * factor}
         window.violation(found, rule, text, figures, metric, **labels)
 
@@ -134,7 +134,7 @@ def _at_least(
         return
     found.checked += 1
     if counted < begun.ended * factor:
-        text = f"{' '.join((metric, *labels.values()))} is {counted:g}; {begun.ended * factor} had ended"
+        text = f"{' '.join((metric, *labels.values()))} is {counted:g}, but {begun.ended * factor} had ended"
         figures = {"counted": counted, "ended": begun.ended * factor}
         window.violation(found, rule, text, figures, metric, **labels)
 

@@ -138,7 +138,7 @@ class Window:
 
     def lacks(self, found: Findings, metric: str) -> None:
         """Note that a metric is absent."""
-        found.gap("metric-absent", f"{self.name}: no metric {metric}", metric_subject(metric))
+        found.gap("metric-absent", f"{self.name}: the scrapes have no {metric}", metric_subject(metric))
 
     def violation(
         self,
@@ -179,7 +179,7 @@ def run_window(history: History) -> Window:
         and log.incarnations[bisect_left(log.times_ns, since_ns)] == log.incarnations[last]
         and log.times_ns[last] >= max((span.last_ns for span in spans(history).values()), default=0)
     )
-    name = "run" if not since_ns else "run since the server was started anew"
+    name = "run" if not since_ns else "run since the restart of the server"
     # A life that began in the run counts from 0.
     first = None if since_ns else before_the_run(history)
     strays = _strays(requests)

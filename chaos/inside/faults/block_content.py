@@ -198,7 +198,7 @@ def _answers_differ(case: FiredFault) -> Doubt | None:
         if record.start_ns >= start and (affected is None or record.id in affected):
             return None
     if affected is not None and not affected:
-        return case.doubt("damage-not-read", "by the provenance log no request read the damage")
+        return case.doubt("damage-not-read", "no request read the damage, by the provenance log")
     return case.doubt("no-damage-shown", "no answer shows the damage")
 
 
@@ -248,7 +248,7 @@ def _of_content(
         effect=f"{effect}; an invocation is a finished copy of the direction",
         evidence=f"{evidence}, bytes that changed",
         consequence="logprobs of every request that reads the block differ from golden",
-        heals="when the device's prefix cache is reset; damage to the tier, when the block leaves the tier",
+        heals="on the device: when its prefix cache is reset; in the tier: when the block leaves the tier",
         parameters={"direction": DIRECTION, **more, "dry_run": DRY_RUN},
         declared=declared,
         undeclared=undeclared,
@@ -301,7 +301,7 @@ FAULTS = (
         plane=PLANE,
         word_bytes=NUMBER_SIZE,
     ),
-    _of_content("swap_blocks", "two blocks of the copy change places", "both blocks", swap_blocks),
+    _of_content("swap_blocks", "two blocks of the copy are swapped", "both blocks", swap_blocks),
     _of_content("truncate_block", "the second half of one block is zero", "block", truncate_block),
     _of_content("shift_blocks", "each block of the copy has the content of the next", "blocks", shift_blocks),
     _of_content(

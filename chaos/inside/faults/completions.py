@@ -102,7 +102,7 @@ def _something_waits(case: FiredFault) -> Doubt | None:
     if case.something_waits():
         return None
     return case.doubt(
-        "nothing-waits", "nothing waits for it: no stall, no missed deadline, no block leaked at the end"
+        "nothing-waits", "no stall, no missed deadline and no leaked block shows that anything waits for it"
     )
 
 
@@ -130,7 +130,7 @@ COMPLETION_LOST = _of_result(
     "never: requests that wait for the copy wait for ever",
     _lose,
     _something_waits,
-    proof=replace(DEATH, shown="something waits for ever"),
+    proof=replace(DEATH, shown="a request or a block waits for ever"),
     declared=LOST_LOAD,
     undeclared="a store: which blocks stay in use, and which requests stall, differs by release and load",
 )
@@ -148,7 +148,7 @@ COMPLETION_TWICE = _of_result(
     "completion_twice",
     CONTRACT_VIOLATING,
     "the end of a copy is reported twice",
-    "the engine knows the job no more and dies; reported in one step, 0.32 counts the two as one",
+    "the engine no longer knows the job and dies; 0.32 counts two reports in one step as one",
     NEVER,
     _repeat,
     server_died,
@@ -185,7 +185,7 @@ def _waited(case: FiredFault) -> Doubt | None:
             return case.doubt("no-wait", text, {"ms": delay.ms})
     if stores and not _stayed_open(case, stores):
         return case.doubt(
-            "no-store-kept-open", "by the ledger no store was open for as long as its end was kept back"
+            "no-store-kept-open", "the ledger has no store that stayed open until its end was reported"
         )
     return None
 
@@ -252,7 +252,7 @@ def _went_on(case: FiredFault) -> Doubt | None:
             if not any(case.token_after(request, record.t_ns) for request in case.requests_named(name)):
                 return case.doubt(
                     "no-token-afterwards",
-                    f"{name}, whose load was reported in reverse, got no token afterwards",
+                    f"request {name}, whose load was reported in reverse, got no token afterwards",
                 )
             shown = True
     if shown:
@@ -291,7 +291,7 @@ COMPLETION_REORDER = FaultKind(
         trigger={"every": 1},
         needs_stores=True,
         needs_simultaneous_copies=True,
-        shown="the requests of the loads among them went on",
+        shown="the requests of these loads continued",
     ),
 )
 

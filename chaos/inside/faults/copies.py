@@ -173,7 +173,7 @@ def _recovered(case: FiredFault) -> Doubt | None:
     if case.history.plan.scenario.server.load_failure_policy == "recompute":
         if case.log_lines(RECOVERED):
             return None
-        return case.doubt("no-recovery", "the log tells of no recovery from a load failure")
+        return case.doubt("no-recovery", "the log shows no recovery from a load failure")
     names = case.phase_names
     errors = any(
         record.phase in names and record.outcome == "error" and record.status is not None
@@ -225,7 +225,7 @@ def _retried(case: FiredFault) -> Doubt | None:
         if case.history.plan.scenario.server.load_failure_policy == "recompute":
             if last_retry_ns[record.request] <= record.t_ns:
                 return case.doubt(
-                    "not-asked-again", f"no second lookup of the request of invocation {record.n}"
+                    "not-asked-again", f"the request of invocation {record.n} was not looked up again"
                 )
         elif not any(request.outcome == "error" for request in case.requests_of(record)):
             return case.doubt(

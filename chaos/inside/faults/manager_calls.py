@@ -73,10 +73,8 @@ def _computed_itself(case: FiredFault) -> Doubt | None:
             if request.usage.cached_tokens <= whole - size:
                 return None
     if reported:
-        return case.doubt(
-            "cached-all-the-same", "every request that was struck had its blocks cached all the same"
-        )
-    return case.doubt("no-usage", "no request that was struck tells its cached tokens")
+        return case.doubt("cached-all-the-same", "every struck request still had cached blocks")
+    return case.doubt("no-usage", "no struck request reports its cached tokens")
 
 
 LOOKUP_MISS_FAULT = FaultKind(
@@ -94,9 +92,7 @@ LOOKUP_MISS_FAULT = FaultKind(
     firing=LookupMissed,
     inject=_hide,
     check=_computed_itself,
-    proof=ProofCase(
-        trigger={"probability": 0.5, "limit": 10}, shown="requests that were struck computed their blocks"
-    ),
+    proof=ProofCase(trigger={"probability": 0.5, "limit": 10}, shown="struck requests computed their blocks"),
 )
 
 
@@ -110,7 +106,7 @@ def _looked_up_again(case: FiredFault) -> Doubt | None:
     for record in case.fired:
         if any(case.token_after(request, record.t_ns) for request in case.requests_of(record)):
             return None
-    return case.doubt("no-token-afterwards", "no request that was put off got a token afterwards")
+    return case.doubt("no-token-afterwards", "no deferred request got a token afterwards")
 
 
 LOOKUP_RETRY_FAULT = FaultKind(
@@ -128,7 +124,7 @@ LOOKUP_RETRY_FAULT = FaultKind(
     firing=BlockLookup,
     inject=_put_off,
     check=_looked_up_again,
-    proof=ProofCase(shown="requests that were put off got their tokens afterwards"),
+    proof=ProofCase(shown="deferred requests got their tokens afterwards"),
 )
 
 

@@ -96,7 +96,7 @@ def _no_room(case: FiredFault) -> Doubt | None:
     """A store found no room."""
     if case.log_lines(STORE_REFUSED) or (case.growth_to_the_end(ALLOCATION_FAILURES) or 0) > 0:
         return None
-    return case.doubt("no-store-refused", "no store was turned away")
+    return case.doubt("no-store-refused", "no store was refused")
 
 
 TIER_SHRUNK = FaultKind(
@@ -154,7 +154,7 @@ def _refusals_noticed(case: FiredFault) -> Doubt | None:
     if counted >= len(case.fired):
         return None
     return case.doubt(
-        "refusals-not-noticed", f"the server noticed {counted:g} refused stores", {"noticed": counted}
+        "refusals-not-noticed", f"the server logged only {counted:g} refused stores", {"noticed": counted}
     )
 
 

@@ -132,8 +132,10 @@ def _end(client: BurstClient) -> tuple[Outcome, RequestError | None]:
         return "error", RequestError(kind=kind, status=state.status, message=message[:LONGEST_MESSAGE])
     if state.whole:
         return "ok", None
-    what = f"after {len(state.token_ids)} tokens" if client.sent else "before the request was sent whole"
-    return "aborted", RequestError(kind=ABANDONED, status=state.status, message=f"left on purpose {what}")
+    what = f"after {len(state.token_ids)} tokens" if client.sent else "before the request was sent completely"
+    return "aborted", RequestError(
+        kind=ABANDONED, status=state.status, message=f"disconnected on purpose {what}"
+    )
 
 
 def _left(case: FiredFault) -> Doubt | None:
@@ -143,13 +145,13 @@ def _left(case: FiredFault) -> Doubt | None:
     for line in case.fired:
         crowd = [records[name] for name in case.window(line).requests if name in records]
         if not crowd:
-            return case.doubt("no-record", f"no client of invocation {line.n} has left a record")
+            return case.doubt("no-record", f"no client of invocation {line.n} has a record")
         if all(record.outcome == "ok" for record in crowd):
-            return case.doubt("answered-before-leaving", "the server had answered them all before they left")
-        if not any(record.id in left for record in crowd):
             return case.doubt(
-                "not-given-up", "the server's journal tells of none of them that it gave them up"
+                "answered-before-leaving", "the server had answered all of them before they disconnected"
             )
+        if not any(record.id in left for record in crowd):
+            return case.doubt("not-given-up", "the server's journal shows an abort of none of them")
     return None
 
 
@@ -165,10 +167,10 @@ ABORT_STORM = OutsideKind(
     heals="when all have disconnected",
     parameters={
         "trigger_on": TRIGGER_ON,
-        "clients": Parameter(64, 1, 1000, about="how many"),
+        "clients": Parameter(64, 1, 1000, about="number of clients"),
         "prompt_tokens": Parameter(512, 1, 32_768, about="tokens of each prompt, no two alike"),
         "max_tokens": Parameter(64, 1, 32_768, about="tokens of each answer"),
-        "duration_s": duration_s(0.5, "until they leave"),
+        "duration_s": duration_s(0.5, "until they disconnect"),
     },
     stacks=EVERYWHERE,
     firing=AbortStorm,

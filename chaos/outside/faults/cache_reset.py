@@ -56,11 +56,11 @@ def _logged(case: FiredFault) -> Doubt | None:
         firing = line.firing
         status = firing.status if isinstance(firing, CachesReset) else NO_STATUS
         if status not in (HTTPStatus.OK, NO_STATUS):
-            return case.doubt("not-accepted", f"status {status} for the reset at invocation {line.n}")
+            return case.doubt("not-accepted", f"the reset at invocation {line.n} got status {status}")
         accepted += status == HTTPStatus.OK
     logged = sum(RESET_LOG_LINE in line for line in case.history.log)
     if not accepted or logged < accepted:
-        text = f"{accepted} resets were accepted, and the server's log has {logged}"
+        text = f"{accepted} resets were accepted, but the server's log has {logged}"
         return case.doubt("not-logged", text, {"accepted": accepted, "logged": logged})
     return None
 

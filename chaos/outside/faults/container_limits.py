@@ -107,7 +107,7 @@ class MemoryLimit(EngineKill):
         self._begin()
         self._there = self._pids()
         if not self._there:
-            raise TargetNotVisible("the processes of the server's container are not to be seen from here")
+            raise TargetNotVisible("this machine does not show the processes of the server's container")
         room = round(float(self._injection.params["room_mib"]) * MIB)
         used = _used(_stats(self._server)["memory_stats"])
         self._limits = _MemoryLimits.of(self._server)
@@ -185,13 +185,13 @@ def _slower(case: FiredFault) -> Doubt | None:
             return case.doubt("strike-unseen", f"no line has the end of the injection at invocation {line.n}")
         begin_ns = during.begin_ns + SETTLE_NS
         if not before_ns or during.begin_ns - before_ns[0] < LEAST_NS or during.end_ns - begin_ns < LEAST_NS:
-            return case.doubt("too-little-time", "there was too little time to tell how fast tokens came")
+            return case.doubt("too-little-time", "the injection was too short to measure the token rate")
         usual = _rate(before_ns, before_ns[0], during.begin_ns)
         squeezed = _rate(times_ns, begin_ns, during.end_ns)
         if squeezed > SLOWER * usual:
             return case.doubt(
                 "not-slower",
-                f"{squeezed:.0f} tokens a second came meanwhile, {usual:.0f} before",
+                f"the server sent {squeezed:.0f} tokens/s meanwhile and {usual:.0f} before",
                 {"meanwhile": squeezed, "before": usual},
             )
     return None
@@ -209,7 +209,7 @@ def _starved(case: FiredFault) -> Doubt | None:
         if not _oom(case, line):
             return case.doubt(
                 "not-out-of-memory",
-                "the engine of the container tells of no process that was ended for lack of memory",
+                "the container engine reports no process that was ended for lack of memory",
             )
     return engine_missed(case)
 
@@ -231,13 +231,13 @@ FAULTS = (
         name="cpu_squeeze",
         target=SERVER,
         contract=CONFORMING,
-        effect="the server gets part of a processor",
+        effect="the server gets a part of the processors",
         evidence="periods in which the kernel throttled it",
         consequence="tokens come more slowly",
         heals="when the limit is restored",
         parameters={
             "trigger_on": TRIGGER_ON,
-            "duration_s": duration_s(10.0, "until it gets all again"),
+            "duration_s": duration_s(10.0, "until the limit is removed"),
             "cpus": Parameter(0.3, 0.01, 1000, about="processors that it gets"),
         },
         stacks=CONTAINERS,
@@ -258,7 +258,7 @@ FAULTS = (
         parameters={
             "trigger_on": TRIGGER_ON,
             "duration_s": duration_s(20.0, "until it is restarted"),
-            "room_mib": Parameter(64, 16, 65536, about="MiB that it may still take"),
+            "room_mib": Parameter(64, 16, 65536, about="MiB above its usage that it may take"),
         },
         stacks=CONTAINERS,
         firing=Ended,

@@ -37,25 +37,25 @@ def _of(body: bytes) -> Callable[[ClientTarget], bytes]:
 MALFORMED = (
     RawRequest("no_http", "bytes that are no HTTP", lambda target: b"this is no HTTP\r\n\r\n"),
     RawRequest("no_length", "a length that is no number", lambda target: http_request(b"{}", length="many")),
+    RawRequest("no_path", "an unknown path", lambda target: http_request(b"{}", path="/v1/nothing")),
     RawRequest(
-        "no_path", "a path that nothing is served at", lambda target: http_request(b"{}", path="/v1/nothing")
+        "no_method",
+        "a method that the path does not allow",
+        lambda target: http_request(b"{}", method="DELETE"),
     ),
-    RawRequest(
-        "no_method", "a method that is not taken", lambda target: http_request(b"{}", method="DELETE")
-    ),
-    RawRequest("no_utf8", "a body that is no text", _of(b"\xff\xfe{")),
-    RawRequest("no_json", "a body that breaks off", _of(b'{"model": "tiny", "prompt": ')),
+    RawRequest("no_utf8", "a body that is not UTF-8", _of(b"\xff\xfe{")),
+    RawRequest("no_json", "JSON that is cut off", _of(b'{"model": "tiny", "prompt": ')),
     RawRequest("null", "a body that is null", _of(b"null")),
     RawRequest("list", "a body that is a list", _of(b"[1]")),
-    RawRequest("no_model", "a model that is not there", _with(model="nobody")),
+    RawRequest("no_model", "an unknown model", _with(model="nobody")),
     RawRequest("no_prompt", "no prompt", _with(prompt=None)),
-    RawRequest("empty_prompt", "a prompt without a token", _with(prompt=[])),
-    RawRequest("no_token", "a token that the vocabulary does not have", _with(prompt=[NO_TOKEN])),
-    RawRequest("no_number", "a number of tokens that is a word", _with(max_tokens="many")),
-    RawRequest("negative", "a negative number of tokens", _with(max_tokens=-1)),
+    RawRequest("empty_prompt", "a prompt without tokens", _with(prompt=[])),
+    RawRequest("no_token", "a token id outside the vocabulary", _with(prompt=[NO_TOKEN])),
+    RawRequest("no_number", "max_tokens that is text", _with(max_tokens="many")),
+    RawRequest("negative", "negative max_tokens", _with(max_tokens=-1)),
     RawRequest(
         "cut_short",
-        "a body that ends before its length, and a client that leaves",
+        "a body shorter than its length, and a client that disconnects",
         lambda target: http_request(b'{"model": ', length="1000"),
         answered=False,
     ),
@@ -64,23 +64,23 @@ MALFORMED = (
 OVERSIZED = (
     RawRequest(
         "long_prompt",
-        "a prompt one token longer than the model takes",
+        "a prompt one token longer than the context",
         lambda target: http_request(_completion(target, prompt=[1] * (target.max_model_len + 1))),
     ),
     RawRequest(
         "long_answer",
-        "an answer one token longer than the model gives",
+        "max_tokens one above the context",
         lambda target: http_request(_completion(target, max_tokens=target.max_model_len + 1)),
     ),
     RawRequest("huge_prompt", f"a prompt of {HUGE_TOKENS} tokens", _with(prompt=[1] * HUGE_TOKENS)),
     RawRequest("huge_text", f"a prompt of {HUGE_BYTES >> 20} MiB of text", _with(prompt="x" * HUGE_BYTES)),
     RawRequest(
         "many_prompts",
-        f"{MANY} prompts, each a token too long",
+        f"{MANY} prompts, each one token longer than the context",
         lambda target: http_request(_completion(target, prompt=[[1] * (target.max_model_len + 1)] * MANY)),
     ),
     RawRequest("many_logprobs", "more logprobs than are allowed", _with(logprobs=HUGE_TOKENS)),
-    RawRequest("deep", f"lists {DEEP} deep", _of(b'{"prompt": ' + b"[" * DEEP + b"]" * DEEP + b"}")),
+    RawRequest("deep", f"lists nested {DEEP} deep", _of(b'{"prompt": ' + b"[" * DEEP + b"]" * DEEP + b"}")),
 )
 
 EACH = "each"
@@ -149,7 +149,7 @@ def _wrong(name: str, what: str, forms: tuple[RawRequest, ...]) -> OutsideKind:
         effect=f"{what}, sent to the server itself: {'; '.join(form.about for form in forms)}",
         evidence="forms sent, status and begin of each response",
         consequence="each is refused with a status from 400 to 499; requests of the load are not affected",
-        heals="when the last of them is over",
+        heals="when the last of them has ended",
         parameters={
             "trigger_on": TRIGGER_ON,
             "form": Parameter(EACH, choices=(EACH, *names), about="which"),
@@ -168,6 +168,6 @@ def _wrong(name: str, what: str, forms: tuple[RawRequest, ...]) -> OutsideKind:
 
 
 FAULTS = (
-    _wrong("malformed_request", "requests that are none", MALFORMED),
-    _wrong("oversized_request", "requests that are too large", OVERSIZED),
+    _wrong("malformed_request", "malformed requests", MALFORMED),
+    _wrong("oversized_request", "oversized requests", OVERSIZED),
 )

@@ -27,7 +27,7 @@ from history.records import CONNECTION_ERRORS, FaultRecord, RequestRecord
 
 MS = "milliseconds"
 US_PER_MS = 1000
-NOBODY = Doubt("no-request", "no request was on its way")
+NOBODY = Doubt("no-request", "no request was in flight")
 IN_PIPES_NS = 250_000_000
 """What the client's kernel had already, it may read so much later."""
 SHARE = 0.9
@@ -77,15 +77,13 @@ def _failed_by_connection(case: FiredFault) -> Doubt | None:
             return NOBODY
         for record in cut:
             if record.outcome == "ok":
-                return case.doubt("answered-all-the-same", f"request {record.id} was answered all the same")
+                return case.doubt("answered-all-the-same", f"request {record.id} was answered nevertheless")
             if record.error is None or record.error.kind not in CONNECTION_ERRORS:
                 return case.doubt(
-                    "not-failed-by-connection", f"request {record.id} did not fail by its connection"
+                    "not-failed-by-connection", f"request {record.id} did not fail with a connection error"
                 )
         if not any(record.id in left for record in cut):
-            return case.doubt(
-                "not-given-up", "the server's journal tells of none of them that it gave them up"
-            )
+            return case.doubt("not-given-up", "the server's journal shows an abort of none of them")
     return None
 
 
@@ -104,7 +102,7 @@ def _stood_still(case: FiredFault) -> Doubt | None:
         begin_ns, last_ns = during.begin_ns + IN_PIPES_NS, during.end_ns
         for record in waiting:
             if any(begin_ns < t_ns < last_ns for t_ns in case.tokens_of(record)):
-                return case.doubt("token-meanwhile", f"a token came to request {record.id} meanwhile")
+                return case.doubt("token-meanwhile", f"request {record.id} received a token meanwhile")
             if case.end_of(record) < last_ns:
                 return case.doubt("did-not-wait", f"request {record.id} did not wait for the end")
     return None
@@ -123,7 +121,7 @@ def _slower(case: FiredFault) -> Doubt | None:
     windows_in_force = [case.window(line) for line in case.fired]
     late = [record for each in windows_in_force for record in _within(case, each)]
     if not late:
-        return case.doubt("no-request-meanwhile", "no request came and was answered while it lasted")
+        return case.doubt("no-request-meanwhile", "no request was sent and answered during the injection")
     for record in late:
         if (waited_ms := record.chunk_us[0] / US_PER_MS) < SHARE * delay_ms:
             return case.doubt(
@@ -138,7 +136,7 @@ def _slower(case: FiredFault) -> Doubt | None:
         if record.id not in known and record.chunk_us
     ]
     if not any(waited_ms < delay_ms for waited_ms in others):
-        return case.doubt("not-slower", "requests were as slow without it")
+        return case.doubt("not-slower", "other requests were as slow")
     return None
 
 
@@ -176,7 +174,7 @@ def _took_long(case: FiredFault) -> Doubt | None:
         if took_ms < SHARE * unread_ms:
             return case.doubt(
                 "too-quick",
-                f"they took {took_ms:.0f} ms, and their bytes lay unread for {unread_ms:.0f} ms",
+                f"they took {took_ms:.0f} ms, but their bytes were unread for {unread_ms:.0f} ms",
                 {"took_ms": took_ms, "unread_ms": unread_ms},
             )
         if not _overtaken(case, slow):
@@ -258,7 +256,7 @@ FAULTS = (
         _cut,
         _failed_by_connection,
         NetworkCut,
-        "every connection is reset, and each new one as it comes",
+        "every connection is reset, and so is each new one",
         "connections reset, requests in flight on them, connections refused",
         "these requests fail, and no others; the server aborts them",
         "new connections pass",
@@ -286,22 +284,24 @@ FAULTS = (
         "delayed bytes, their delay, and their requests",
         "the first token of every request is delayed by the round trip",
         "bytes pass at once",
-        duration_s=duration_s(60.0, "of it"),
+        duration_s=duration_s(60.0, "that the fault lasts"),
         up_ms=Parameter(50, 0, 10_000, about=f"{MS} from the client to the server"),
         down_ms=Parameter(50, 0, 10_000, about=f"{MS} from the server to the client"),
-        jitter_ms=Parameter(0, 0, 10_000, about=f"at most so many {MS} more, by lot"),
+        jitter_ms=Parameter(0, 0, 10_000, about=f"the most additional {MS}, chosen at random for each chunk"),
     ),
     _network_kind(
         "network_loss",
         _lose,
         _silent,
         BytesDelayed,
-        "some runs of bytes are lost and sent again, and later bytes wait, as with TCP",
+        "some chunks of the stream are lost and sent again, and later bytes wait, as with TCP",
         "delayed bytes, their delay, and their requests",
         "a request that lost bytes gets no token for as long",
         "when no more bytes are lost",
-        duration_s=duration_s(60.0, "of it"),
-        share=Parameter(0.02, 0.0, 1.0, about="of the runs of bytes, also of those sent again"),
+        duration_s=duration_s(60.0, "that the fault lasts"),
+        share=Parameter(
+            0.02, 0.0, 1.0, about="share of the chunks that are lost, also when they are sent again"
+        ),
         again_ms=Parameter(200, 1, 10_000, about=f"{MS} until they are sent again; doubled each time"),
     ),
     _network_kind(
@@ -314,7 +314,7 @@ FAULTS = (
         "these answers take that long; the server delays no other answer",
         "the rest is read at once",
         duration_s=duration_s(60.0, "until the rest is read at once"),
-        requests=Parameter(1, 1, 10_000, about="how many requests"),
-        bytes_per_s=Parameter(4000, 1, 100_000_000, about="bytes a second"),
+        requests=Parameter(1, 1, 10_000, about="number of requests"),
+        bytes_per_s=Parameter(4000, 1, 100_000_000, about="bytes that are read a second"),
     ),
 )

@@ -29,9 +29,9 @@ def _stood_still(case: FiredFault) -> Doubt | None:
                 "scrape-answered", f"{answered} scrapes were answered meanwhile", {"scrapes": answered}
             )
         if not case.in_flight_at(struck_ns):
-            return case.doubt("no-request", "no request was on its way")
+            return case.doubt("no-request", "no request was in flight")
         if any(since_ns < t_ns < until_ns for t_ns in case.tokens_ns()):
-            return case.doubt("token-meanwhile", "tokens came meanwhile")
+            return case.doubt("token-meanwhile", "tokens arrived meanwhile")
     return None
 
 
@@ -44,7 +44,7 @@ FAULTS = (
         evidence="processes, all in state T; of a container its state",
         consequence="no scrape is answered and no token arrives while they are stopped",
         heals="when their states show that they run",
-        parameters={"trigger_on": TRIGGER_ON, "duration_s": duration_s(3.0, "until they go on")},
+        parameters={"trigger_on": TRIGGER_ON, "duration_s": duration_s(3.0, "until they run again")},
         stacks=EVERYWHERE,
         firing=Paused,
         reverted=Continued,

@@ -67,13 +67,15 @@ def _unseen(case: FiredFault) -> Doubt | None:
         if during.end_ns is None:
             return case.doubt("strike-unseen", f"no line has the end of the injection at invocation {line.n}")
         if not case.history.metrics.answered_within(during.begin_ns, during.end_ns):
-            return case.doubt("suite-saw-nothing", "the suite saw nothing meanwhile either")
+            return case.doubt("suite-saw-nothing", "the suite scraped nothing meanwhile, either")
         if any(during.begin_ns < t_ns < during.end_ns for t_ns in scraped_ns):
-            return case.doubt("prometheus-saw", "Prometheus saw the server meanwhile")
+            return case.doubt("prometheus-saw", "Prometheus scraped the server meanwhile")
         if not any(t_ns < during.begin_ns for t_ns in scraped_ns) or not any(
             t_ns > during.end_ns for t_ns in scraped_ns
         ):
-            return case.doubt("not-seen-around", "Prometheus did not see the server both before and after it")
+            return case.doubt(
+                "not-seen-around", "Prometheus did not scrape the server both before and after the injection"
+            )
     return None
 
 
@@ -83,7 +85,7 @@ FAULTS = (
         target=PROMETHEUS,
         contract=CONFORMING,
         effect="SIGKILL to Prometheus",
-        evidence="it does not run any more",
+        evidence="its process has ended",
         consequence="Prometheus has no samples meanwhile; server and suite are not affected",
         heals="when it runs again, on the same data",
         parameters={"trigger_on": TRIGGER_ON, "duration_s": duration_s(4.0, "until it is started again")},

@@ -228,7 +228,7 @@ def _incarnation_ended(case: FiredFault) -> Doubt | None:
             served = [one for one in in_flight if one.start_ns < struck_ns and one.outcome == "ok"]
             if served:
                 return case.doubt(
-                    "answered-all-the-same", f"request {served[0].id} was answered all the same"
+                    "answered-all-the-same", f"request {served[0].id} was answered nevertheless"
                 )
     return None
 
@@ -239,7 +239,7 @@ def engine_missed(case: FiredFault) -> Doubt | None:
         outage = next((one for one in case.outages() if one.cause == record), None)
         failed = (one for one in case.history.requests if one.outcome == "error")
         if outage is None or not any(outage.covers(one.start_ns, case.end_of(one)) for one in failed):
-            return case.doubt("no-request-failed", "no request failed of it")
+            return case.doubt("no-request-failed", "no request failed because of it")
     return None
 
 

@@ -15,7 +15,7 @@ from kvchaos.terminal.result_tables import CampaignRow, campaign_table, show_run
 from tests.support.contract_violating_runs import differ, struck, verdict
 from tests.support.histories import Run
 
-EXPLAINED = "explained by fault f1 (bit_flip): answers/not-golden, 1 finding"
+EXPLAINED = "fault f1 (bit_flip) explains 1 finding of answers/not-golden"
 
 
 def explained() -> Run:
