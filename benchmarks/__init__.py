@@ -1,1 +1,1 @@
-"""What the suite itself costs the server under test. Run by hand, on a quiet machine."""
+"""Benchmarks of kvchaos itself, and tools for the stored example. Run by hand, on a quiet machine."""

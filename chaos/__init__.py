@@ -1,1 +1,1 @@
-"""The faults, and the copy backend with which a server without a GPU offloads."""
+"""The faults, and the copy backend for servers without a GPU."""

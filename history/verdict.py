@@ -230,12 +230,12 @@ class RunVerdict(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     issue: str | None
     results: list[OracleResult]
     cut: Gap | None = None
-    """Why the run as a whole cannot be judged: it was cut short, or the client was the limit. None when it
-    can."""
+    """Why the run as a whole cannot be judged: it was cut short, or its load generator was too
+    slow. None when it can be judged."""
     causes: list[Cause] = []
-    """What the violations come of."""
+    """The causes of the violations."""
     effects: list[FaultEffect] = []
-    """What faults that fired were declared to bring."""
+    """The declared effects of the faults that fired."""
     bugs: list[BugResult] = []
     """The known bugs of the release that could show. None in runs of earlier versions."""
     seal: Sealed = "unsealed"

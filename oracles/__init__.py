@@ -1,8 +1,8 @@
-"""The judges of a run: each a pure function from the history to a verdict with evidence.
+"""The oracles: each is a pure function from the history of a run to a verdict with evidence.
 
-One family a file. They import only `history`, numpy and the standard library, so they do not depend on how
-the run was made. `effects.checks` alone also imports the catalogue of faults, which has the effect check of
-each. A module's `ORACLE` is registered; other packages bring theirs by the entry point `kvchaos.rules`.
+One oracle per file. Oracles import only `history`, numpy and the standard library, so they do not depend on
+how the run was made. `effects.checks` alone also imports the catalogue of faults, which has the effect check
+of each. A module's `ORACLE` is registered; other packages register theirs by the entry point `kvchaos.rules`.
 """
 
 from __future__ import annotations

@@ -117,7 +117,7 @@ def judge(history: History) -> OracleResult:
     not_judged = f"; not judged: {', '.join(cut)}" if cut else ""
     phases = len(windows) - 1
     return found.result(
-        f"all {found.checked} sums over the run and its {phases} phases are right{not_judged}",
+        f"all {found.checked} sums over the run and its {phases} phases agree{not_judged}",
         sums=found.checked,
         phases=phases,
         cut=len(cut),

@@ -123,7 +123,7 @@ def _summary(strikes: Strikes, bystanders: int) -> str:
         struck += f" and {strikes.nameless} that name no request"
     if not bystanders:
         return f"not applicable after {struck}: each other request may share a block with them"
-    return f"{struck} harmed none of {bystanders} other requests, which share no block with them"
+    return f"{struck} affected none of {bystanders} other requests, which share no block with them"
 
 
 NEVER = float("inf")

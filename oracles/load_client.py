@@ -17,7 +17,7 @@ from oracles.findings import CLIENT, REQUESTS, Findings, Oracle
 from oracles.views.timeline import by_phase
 
 NAME = "client"
-LIMIT = "the client was the limit"
+LIMIT = "the load generator was too slow"
 BUSY_FROM_US = 2_000_000
 """A shorter stretch says nothing about how busy a process is."""
 MS_PER_S = 1e3

@@ -23,7 +23,7 @@ MAX_PHASES = 6
 
 
 def _rule(name: str, law: str) -> Rule:
-    why = "the client was the limit, or a phase has no good answer"
+    why = "the load generator was too slow, or a phase has no good answer"
     return Rule(f"{NAME}/{name}", law, "scenario", (REQUESTS, EVENTS, CLIENT), why)
 
 
@@ -42,7 +42,7 @@ RULES = (TTFT_MEDIAN, TTFT_P99, ITL_P99, THROUGHPUT, TTFT_RATIO, THROUGHPUT_RATI
 def judge(history: History) -> OracleResult:
     """Judge the scenario's bounds on speed.
 
-    Unknown when the client was the limit, since its delays must not count as the server's.
+    Unknown when the load generator was too slow, since its delays must not count as the server's.
     """
     found = Findings(NAME)
     by_phase = {speed.name: speed for speed in speeds(history)}

@@ -290,7 +290,7 @@ def _figures(moments: Sequence[QuietMoment]) -> Figures:
 def _growth_text(moments: Sequence[QuietMoment]) -> str:
     """Resources at the first and at the last of the moments."""
     first, last = moments[0].usage, moments[-1].usage
-    few = f"; the slope of memory needs {ROUNDS}" if len(moments) < ROUNDS else ""
+    few = f"; judging the slope of memory needs {ROUNDS}" if len(moments) < ROUNDS else ""
     counts = ", ".join(
         (
             f"{first.processes} -> {last.processes} processes",
@@ -301,7 +301,7 @@ def _growth_text(moments: Sequence[QuietMoment]) -> str:
         )
     )
     memory = f"{first.anonymous_bytes // MIB} -> {last.anonymous_bytes // MIB} MiB of memory"
-    return f"in {len(moments)} quiet moments: {counts}, {memory}{few}"
+    return f"first to last of {len(moments)} quiet moments: {counts}, {memory}{few}"
 
 
 def _allowed_mib(history: History) -> float | None:

@@ -1,1 +1,1 @@
-"""Several runs one after the other, and the servers that they share."""
+"""A campaign: several runs in sequence by one command, and the servers that they share."""

@@ -226,7 +226,7 @@ def run_one(
         raise UsageError(f"{run_dir}: {error}") from error
     except OSError as error:
         if error.errno in NO_ROOM:
-            raise UsageError(f"{run_dir}: {os.strerror(error.errno)}: make room and run again") from error
+            raise UsageError(f"{run_dir}: {os.strerror(error.errno)}: free space and run again") from error
         raise
     return run_dir, False
 

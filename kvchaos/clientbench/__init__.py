@@ -1,1 +1,1 @@
-"""What this machine's load client can take at most, measured against the mock server."""
+"""Calibration of the load client: the highest load that it can send, measured with the mock server."""

@@ -176,7 +176,7 @@ def summarize(steps: Sequence[StepFigures]) -> list[str]:
 
 def _limit(step: StepFigures) -> str:
     if step.server_cpu >= SATURATED:
-        return "the mock server was the limit, the client may be able to take more"
+        return "the mock server was the limit; the client may reach a higher rate"
     if step.client_cpu >= SATURATED:
         return "the client was the limit"
     return "neither client nor mock server had all of a processor: busy machine, or too few at once"

@@ -1,1 +1,1 @@
-"""Conducts one run: server up, load phases, faults armed and healed, death and stalls noticed, drain, end."""
+"""The conductor of a run: starts the server, runs phases, arms and heals faults, drains the server."""

@@ -1,1 +1,1 @@
-"""Judges a stored run: runs every oracle, and decides its outcome and the reasons for it."""
+"""Judging of a stored run: runs every oracle, and decides the outcome and its reasons."""

@@ -111,7 +111,8 @@ def evaluate(
 ) -> tuple[Outcome, list[str]]:
     """The outcome of a run and its reasons: not as expected > unknown > as expected.
 
-    A run that was cut short, or whose client was the limit (`cut` says why), is unknown, whatever they found.
+    A run that was cut short, or whose load generator was too slow, is unknown, whatever its oracles found;
+    `cut` says why.
     """
     by_match: dict[ExpectationMatch, list[str]] = {kind: [] for kind in ExpectationMatch}
     for result in results:

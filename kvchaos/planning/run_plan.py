@@ -83,7 +83,9 @@ def make_run_dir(runs: Path, run_id: str) -> Path:
         ) from error
     if free.f_bavail * free.f_frsize < NEEDED_BYTES:
         run_dir.rmdir()
-        raise UsageError(f"{runs}: less than {NEEDED_BYTES >> 20} MiB free; make room, or set KVCHAOS_RUNS")
+        raise UsageError(
+            f"{runs}: less than {NEEDED_BYTES >> 20} MiB free; free disk space, or set KVCHAOS_RUNS"
+        )
     return run_dir
 
 

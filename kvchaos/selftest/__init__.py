@@ -1,1 +1,1 @@
-"""Mutation testing of the oracles: real traffic is altered at one point, and an oracle must report it."""
+"""Mutation tests of the oracles: a mutant changes real traffic at one point, an oracle must report it."""

@@ -250,7 +250,7 @@ def _read_facts(name: str, python: Path, cache: Path, progress: InstallProgress)
             facts = read_server_facts(python, ENTRY_MODULE, (), runner)
             libraries = _libraries(facts.prefix, cache) if facts.cpu else ()
         except CommandFailed as error:
-            raise UsageError(f"{python}: vLLM does not import there: {error.last_line}") from error
+            raise UsageError(f"{python}: vLLM cannot be imported there: {error.last_line}") from error
     return ServerEnv(
         name=name,
         kind="added",

@@ -105,18 +105,18 @@ def _verdict_text(result: OracleResult, verdict: RunVerdict, compared: Expectati
 
 
 def legend(plan: RunPlan, verdict: RunVerdict) -> Iterator[str]:
-    """A sentence for each term of the table that needs one."""
+    """An explanation of each term in the table that needs one."""
     compared = {match_expectation(result, plan.expectation, verdict.causes) for result in verdict.results}
     issue = f" ({verdict.issue})" if verdict.issue else ""
     if verdict.expected_failures:
         names = ", ".join(plan.expectation.fail)
-        yield f"expected to fail: {names}{issue}; the run is as expected only then"
+        yield f"must fail: {names}{issue}; otherwise the run is not as expected"
     if ExpectationMatch.EXPLAINED in compared:
-        yield "explained: declared effects of the faults that fired, and nothing more"
+        yield "explained: each finding is a declared effect of a fault that fired"
     if ExpectationMatch.FOLLOWS in compared:
-        yield "follows: comes of another finding, and does not count by itself"
+        yield "follows: each finding is a consequence of another finding and does not count by itself"
     if ExpectationMatch.IGNORED in compared:
-        yield f"ignored: may fail here and does not count{issue}"
+        yield f"ignored: the oracle may fail here, and its result does not count{issue}"
     if any(result.verdict is Verdict.UNKNOWN for result in verdict.results):
         yield "unknown: not enough data to judge; it never counts as a pass"
     if verdict.seal == "unsealed":
@@ -129,7 +129,7 @@ def verdict_line(row: CampaignRow, seconds: float) -> Text:
     text = Text(outcome_text(verdict.outcome), style=STYLES[verdict.outcome])
     text.append(f": {verdict.scenario}, seed {verdict.seed}, {about(seconds)}", style="default")
     if verdict.outcome == "as expected" and (failed := _failed(verdict)):
-        text.append(f"; {', '.join(failed)} failed, as it must", style="default")
+        text.append(f"; expected failures: {', '.join(failed)}", style="default")
     return text
 
 
@@ -143,7 +143,7 @@ def repeat_line(again: Repeat) -> str:
 
 def opening_line(count: int, server: str) -> str:
     """What a campaign is going to do."""
-    return f"{counted(count, 'run')} on {server}; Ctrl-C ends the run under way and shows what was judged"
+    return f"{counted(count, 'run')} on {server}; Ctrl-C ends the current run and shows the results so far"
 
 
 def left_line(count: int, seconds: float | None) -> str:
@@ -175,7 +175,7 @@ def campaign_table(rows: Sequence[CampaignRow], width: int) -> Table:
         table.add_column("seed", justify="right", no_wrap=True)
     table.add_column("run", overflow="fold")
     if failures:
-        table.add_column("failed, as it must", overflow="fold")
+        table.add_column("expected failures", overflow="fold")
     for row in rows:
         verdict = row.verdict
         cells = [Text(outcome_text(verdict.outcome), style=STYLES[verdict.outcome])]

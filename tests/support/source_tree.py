@@ -132,7 +132,7 @@ PAGE = ROOT / "docs" / "architecture.md"
 BEGIN, END = "<!-- folders -->", "<!-- end of folders -->"
 DATA = {
     "compose": "The images, and the files for Docker Compose.",
-    "docs": "One page a task.",
+    "docs": "The documentation.",
     "examples": "A stored run, for `make demo`.",
     "known_bugs": "Known bugs of vLLM as data, one file each.",
     "matrix": "Results of every scenario on every release as data, one file a release, and a heat map.",

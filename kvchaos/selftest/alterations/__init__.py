@@ -1,4 +1,4 @@
-"""Alterations of the history of a green run: each breaks a rule that no mutant of live traffic breaks."""
+"""Edits of the records of a passing run, for the rules that no mutant of live traffic violates."""
 
 from __future__ import annotations
 

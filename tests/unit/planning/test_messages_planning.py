@@ -25,7 +25,7 @@ def test_nearly_full_disk_is_refused_before_the_start(
     few = (run_plan.NEEDED_BYTES - 1) // there.f_frsize
     nearly_full = os.statvfs_result((*there[:4], few, *there[5:]))
     monkeypatch.setattr(os, "statvfs", lambda path: nearly_full)
-    with pytest.raises(UsageError, match="less than 200 MiB free; make room, or set KVCHAOS_RUNS"):
+    with pytest.raises(UsageError, match="less than 200 MiB free; free disk space, or set KVCHAOS_RUNS"):
         make_run_dir(tmp_path, "run-1")
     assert list(tmp_path.iterdir()) == []
 

@@ -47,7 +47,7 @@ def test_the_terminal_marks_the_oracle_that_had_to_fail() -> None:
 
 def test_a_campaign_names_the_oracle_and_the_fault() -> None:
     row = CampaignRow(verdict(explained()), Path("runs/one"))
-    assert verdict_line(row, 3.0).plain.endswith("answers failed, as it must")
+    assert verdict_line(row, 3.0).plain.endswith("expected failures: answers")
     out = StringIO()
     Console(file=out, width=160).print(campaign_table([row], 160))
     assert "answers (fault f1)" in out.getvalue()

@@ -12,7 +12,7 @@ import pytest
 
 from tests.support.acme_units import ORIGIN, PAGES, ROOT, block, module_file, python, write_package
 
-SCREEN_LINES = 100
+SCREEN_LINES = 125
 
 LOAD = """
 import sys
@@ -59,7 +59,7 @@ from chaos.inside.injection_points import LOOKUP, FoundBlock
 from tests.support.control_directory import Room, entry
 with Room(Path(sys.argv[1])) as room:
     engine = room.start()
-    room.arm(entry("even", "even_miss"))
+    room.arm(entry("even", "hidden_block"))
     block = FoundBlock(bytes(32), 1, 0, list)
     engine.inject(LOOKUP, block, key=block.key)
     (line,) = (line for line in room.lines() if line.n is not None)
@@ -69,12 +69,12 @@ with Room(Path(sys.argv[1])) as room:
 CHECKS = """
 from oracles.faults_fired import judge
 from tests.support.contract_violating_runs import struck
-print([gap.kind for gap in judge(struck("even_miss", 1).history()).gaps])
+print([gap.kind for gap in judge(struck("hidden_block", 1).history()).gaps])
 """
 KINDS = """
 import sys
 from chaos.inside.inside_kinds import KINDS
-print("even_miss" in KINDS, sorted(name for name in sys.modules if name.startswith("history.")
+print("hidden_block" in KINDS, sorted(name for name in sys.modules if name.startswith("history.")
       and not name.startswith("history.protocol")), "vllm" in sys.modules, "torch" in sys.modules)
 """
 
@@ -92,7 +92,7 @@ def test_page_about_a_unit_fits_a_screen(page: str) -> None:
 @pytest.mark.parametrize(
     ("command", "name"),
     [
-        (["faults"], "even_miss"),
+        (["faults"], "hidden_block"),
         (["oracles"], "answer-lengths"),
         (["oracles", "--rules"], "answer-lengths"),
         (["workloads"], "growing"),
@@ -132,7 +132,7 @@ def test_fault_of_another_package_that_raises_in_the_server_is_journaled_as_refu
     site = write_package(tmp_path / "site", "write-a-fault", ('block.answer = "miss"', CLOSED))
     done = python(site, "-c", INJECTS, str(tmp_path / "control"))
     assert done.stdout.splitlines()[:1] == ["hit refused fault-raised"], done.stderr
-    for part in ("even_miss", ORIGIN, "OSError: acme is closed"):
+    for part in ("hidden_block", ORIGIN, "OSError: acme is closed"):
         assert part in done.stdout.splitlines()[1]
 
 
@@ -157,7 +157,7 @@ def test_package_that_cannot_be_imported_ends_a_command_with_one_line(
 
 
 def test_contract_cases_of_a_fault_of_another_package_run_and_pass(site: Path) -> None:
-    done = python(site, "-m", "chaos.inside.contract_cases", "even_miss")
+    done = python(site, "-m", "chaos.inside.contract_cases", "hidden_block")
     cases = [json.loads(line) for line in done.stdout.splitlines()]
     assert {case["case"]: case["problem"] for case in cases} == {
         "fires-with-its-evidence": None,

@@ -68,13 +68,13 @@ def test_technical_terms_get_an_explanation() -> None:
     run = seed_bug_run()
     run.drop_events("leak_probe")
     text = shown(run)
-    for label in ("expected to fail: counters (vllm#36533)", "ignored: ", "unknown: "):
+    for label in ("must fail: counters (vllm#36533)", "ignored: ", "unknown: "):
         assert label in text
 
 
 def test_clean_run_has_no_explanation_lines() -> None:
     text = shown(clean_run())
-    assert not any(label in text for label in ("expected to fail:", "ignored:", "unknown:"))
+    assert not any(label in text for label in ("must fail:", "ignored:", "unknown:"))
 
 
 def test_an_oracle_that_should_have_failed_and_passes_is_marked() -> None:
@@ -139,7 +139,7 @@ def test_wide_campaign_table_names_expected_failures() -> None:
 def test_campaign_verdict_is_one_line_with_its_expected_failure() -> None:
     row = CampaignRow(judge(seed_bug_run().history()), RUNS / "one")
     assert (
-        verdict_line(row, 58.0).plain == "✓ as expected: synthetic, seed 7, 60 s; counters failed, as it must"
+        verdict_line(row, 58.0).plain == "✓ as expected: synthetic, seed 7, 60 s; expected failures: counters"
     )
     other = CampaignRow(verdict("not as expected"), RUNS / "two")
     assert verdict_line(other, 58.0).plain == "✗ not as expected: synthetic, seed 7, 60 s"
