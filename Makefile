@@ -34,7 +34,7 @@ export UV_SYSTEM_CERTS ?= 1
 # An active virtual environment of the user must not be used.
 unexport VIRTUAL_ENV
 
-.PHONY: help demo setup chaos chaos-compose chaos-gpu test aa test-compose matrix bench-idle bench-judge bench-trace bench-client load-ui test-light test-servers test-everything programs fuzz lint format doctor servers down clean distclean
+.PHONY: help demo setup chaos chaos-compose chaos-gpu test aa test-compose matrix nightly-fetch nightly-publish bench-idle bench-judge bench-trace bench-client load-ui test-light test-servers test-everything programs fuzz lint format doctor servers down clean distclean
 
 help: ## Show this list
 	@echo "usage: make TARGET [NAME=value ...]"
@@ -80,6 +80,15 @@ test-everything: test test-servers test-compose ## Run all tests
 matrix: setup ## Run every scenario on every release, resumably: RELEASES="0.18.0 0.32.0", SCENARIOS=..., SHARD=2/5, KEEP=1
 	@$(RUN) kvchaos matrix $(if $(RELEASES),--releases "$(RELEASES)") $(if $(SCENARIOS),--scenarios "$(SCENARIOS)") \
 		$(if $(SHARD),--shard $(SHARD)) $(if $(KEEP),--keep) $(if $(RETRY),--retry) --page docs/releases.md
+
+# The shell reads these variables, not make: in a workflow they come from outside, and make would expand a `$$(...)`.
+nightly-fetch: setup ## Add the lines of the branch of the history to a folder: HISTORY=nights REPOSITORY=. BRANCH=kvchaos-history
+	@$(RUN) kvchaos nightly fetch --history "$${HISTORY:-nights}" --repository "$${REPOSITORY:-.}" \
+		--branch "$${BRANCH:-kvchaos-history}"
+
+nightly-publish: setup ## Add the lines of the history to its branch: HISTORY=nights REPOSITORY=. BRANCH=kvchaos-history
+	@$(RUN) kvchaos nightly publish --history "$${HISTORY:-nights}" --repository "$${REPOSITORY:-.}" \
+		--branch "$${BRANCH:-kvchaos-history}"
 
 aa: setup ## Measure false alarms: 30 runs without a fault or with conforming faults; VLLM=0.32.0
 	@$(RUN) kvchaos server install $(VLLM)

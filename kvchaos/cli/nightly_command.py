@@ -14,6 +14,7 @@ from history.scenario import ClientKind, StackName
 from kvchaos.bench.bench_runner import LoadOptions
 from kvchaos.bench.bench_scenarios import BenchScenario, at_rates, bench_scenario
 from kvchaos.campaign.campaign import clean_orphans
+from kvchaos.cli.night_branch_commands import fetch_history_command, publish_history_command
 from kvchaos.cli.run_command import DEFAULT_CLIENT, DEFAULT_STACK, server_for
 from kvchaos.errors import UsageError
 from kvchaos.nightly.decision import Decision
@@ -171,3 +172,7 @@ def _row(point: NightPoint, decision: Decision) -> list[str]:
         share(decision.visible_step).lstrip("+"),
         decision.reason or "",
     ]
+
+
+app.command("fetch")(fetch_history_command)
+app.command("publish")(publish_history_command)

@@ -6,6 +6,7 @@ import os
 import re
 import shlex
 import subprocess
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -17,15 +18,20 @@ ROOT = Path(__file__).parents[3]
 TARGETS = [
     *("demo", "setup", "chaos", "test", "matrix", "bench-idle", "bench-judge", "bench-trace"),
     *("programs", "fuzz", "test-light", "test-servers", "test-compose", "test-everything"),
-    *("lint", "format", "doctor", "clean", "distclean"),
+    *("lint", "format", "doctor", "clean", "distclean", "nightly-fetch", "nightly-publish"),
 ]
 
 
-def make(*arguments: str) -> subprocess.CompletedProcess[str]:
+def make(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run make with some environment variables."""
     # A make that runs these tests would hand its own flags on.
     environ = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
     return subprocess.run(
-        ["make", "--no-print-directory", *arguments], cwd=ROOT, env=environ, capture_output=True, text=True
+        ["make", "--no-print-directory", *arguments],
+        cwd=ROOT,
+        env={**environ, **variables},
+        capture_output=True,
+        text=True,
     )
 
 
@@ -61,6 +67,28 @@ def test_matrix_hands_its_variables_on() -> None:
     planned = " ".join(make("--dry-run", "matrix", *variables).stdout.replace("\\\n", " ").split())
     wanted = '--releases "0.18.0 0.32.0" --scenarios "aborts" --shard 2/5 --keep --page docs/releases.md'
     assert f"kvchaos matrix {wanted}" in planned
+
+
+def handed_on(target: str, **variables: str) -> dict[str, str]:
+    """The options that a target gives to kvchaos. Nothing is installed or run."""
+    printed = make("UV=/bin/true", "RUN=printf '%s\\n'", target, **variables).stdout.splitlines()
+    return {name: value for name, value in pairwise(printed) if name.startswith("--")}
+
+
+@pytest.mark.parametrize("target", ["nightly-fetch", "nightly-publish"])
+def test_branch_of_the_history_has_defaults(target: str) -> None:
+    given = handed_on(target)
+    assert given["--history"] == "nights"
+    assert given["--branch"] == "kvchaos-history"
+    assert handed_on(target, BRANCH="other")["--branch"] == "other"
+
+
+@pytest.mark.parametrize(
+    "text", ["$(touch made)", "`touch made`", "$(shell touch made)", "a'; touch made; '", '"; touch made']
+)
+def test_text_of_a_workflow_input_is_never_executed(text: str) -> None:
+    assert handed_on("nightly-publish", BRANCH=text)["--branch"] == text
+    assert not (ROOT / "made").exists()
 
 
 def test_chaos_gpu_checks_the_card_and_the_build_first() -> None:

@@ -72,7 +72,11 @@ def problem_of_make(command: PageCommand) -> str | None:
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     for argument in command.arguments:
         name, equals, _ = argument.partition("=")
-        known = f"$({name}" in makefile if equals else re.search(rf"^{name}:", makefile, re.MULTILINE)
+        known = (
+            f"$({name}" in makefile or f"$${{{name}:" in makefile
+            if equals
+            else re.search(rf"^{name}:", makefile, re.MULTILINE)
+        )
         if not known and not PLACEHOLDER.fullmatch(argument):
             return f"the Makefile has no {argument}"
     return None
