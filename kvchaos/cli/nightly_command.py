@@ -15,6 +15,7 @@ from kvchaos.bench.bench_runner import LoadOptions
 from kvchaos.bench.bench_scenarios import BenchScenario, at_rates, bench_scenario
 from kvchaos.campaign.campaign import clean_orphans
 from kvchaos.cli.night_branch_commands import fetch_history_command, publish_history_command
+from kvchaos.cli.nightly_proof_commands import prove_command
 from kvchaos.cli.run_command import DEFAULT_CLIENT, DEFAULT_STACK, server_for
 from kvchaos.errors import UsageError
 from kvchaos.nightly.decision import Decision
@@ -103,6 +104,9 @@ def judge_nights_command(history: HistoryOption) -> int:
     count = sum(point.role == "watch" for points in past.by_night.values() for point in points)
     typer.echo(f"{count} decisions of {len(past.nights)} nights; {len(differing)} differ")
     return 1 if differing else 0
+
+
+app.command("prove")(prove_command)
 
 
 def parse_duration(text: str) -> float:
