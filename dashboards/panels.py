@@ -33,7 +33,7 @@ def load() -> Iterator[Panel]:
     """Panels of the load: the clients' metrics and the server's."""
     yield graph(
         "Requests ended",
-        "By the client, each second.",
+        "Per second, counted by the client.",
         "reqps",
         [
             Query(rate(suite("kvchaos_requests_total", f'outcome="{outcome}"')), outcome, colour)
@@ -42,8 +42,8 @@ def load() -> Iterator[Panel]:
     )
     known = " + ".join(total(server(f"vllm:num_requests_{state}")) for state in ("running", "waiting"))
     yield graph(
-        "On their way",
-        "Requests that the clients wait for, beside those that the server knows of.",
+        "Requests in flight",
+        "Requests whose answers the clients wait for, and requests that the server runs or queues.",
         "short",
         [
             Query(total(suite("kvchaos_requests_in_flight")), "clients", BLUE),
@@ -51,8 +51,8 @@ def load() -> Iterator[Panel]:
         ],
     )
     yield graph(
-        "Tokens a second",
-        "That clients received, beside those that the server generated.",
+        "Tokens/s",
+        "Tokens that the clients received, and tokens that the server generated.",
         "short",
         [
             Query(rate(suite("kvchaos_tokens_total")), "clients", BLUE),
@@ -61,13 +61,13 @@ def load() -> Iterator[Panel]:
     )
     yield _times(
         "TTFT",
-        "Of good answers, from when the request was due; and the server's own, from when it arrived there.",
+        "Of successful requests, from the scheduled time; and the server's histogram, from the arrival.",
         "kvchaos_ttft_seconds",
         "vllm:time_to_first_token_seconds",
     )
     yield _times(
         "ITL",
-        "Time between the events of a stream, of good answers; and the server's own.",
+        "Time between two events of a stream, of successful requests; and the server's histogram.",
         "kvchaos_itl_seconds",
         "vllm:inter_token_latency_seconds",
     )
@@ -90,7 +90,7 @@ def serving() -> Iterator[Panel]:
     """Panels of the server's own metrics."""
     yield graph(
         "Queue",
-        "Requests that the server runs, and those that wait for their turn.",
+        "Requests that the server runs, and requests that wait.",
         "short",
         [
             Query(total(server("vllm:num_requests_running")), "running", GREEN),
@@ -99,26 +99,26 @@ def serving() -> Iterator[Panel]:
     )
     yield graph(
         "KV cache in use",
-        "Share of the blocks on the device that requests hold.",
+        "Share of the device's KV blocks that are in use.",
         "percentunit",
         [Query(f"max({server('vllm:kv_cache_usage_perc')})", "device", BLUE)],
     )
     yield graph(
         "Preemptions",
-        "Requests put back to make room, each second.",
+        "Requests that were preempted for lack of blocks, per second.",
         "short",
         [Query(rate(server("vllm:num_preemptions_total")), "preemptions", RED)],
     )
     yield graph(
-        "Where prompt tokens come from",
-        "Tokens a second: computed, found on the device, or loaded from the offload tier.",
+        "Prompt tokens by source",
+        "Tokens/s that were computed, found on the device, or loaded from the CPU tier.",
         "short",
         [Query(rate(server("vllm:prompt_tokens_by_source_total"), "source"), "{{source}}")],
         width=HALF,
     )
     yield graph(
         "Requests ended, by the server",
-        "By the reason that the server gives, each second.",
+        "Per second, by the finish reason of the server.",
         "reqps",
         [Query(rate(server("vllm:request_success_total"), "finished_reason"), "{{finished_reason}}")],
         width=HALF,
@@ -127,32 +127,32 @@ def serving() -> Iterator[Panel]:
 
 def offload() -> Iterator[Panel]:
     """Panels of the offload tier and of the faults in it."""
-    yield graph("Copies from and to the tier", "Bytes a second.", "Bps", _both_directions("bytes"))
+    yield graph("Copies from and to the CPU tier", "Bytes/s.", "Bps", _both_directions("bytes"))
     yield graph(
         "Time in copies",
-        "Seconds of copying in a second. Above 1, copies run beside one another.",
+        "Seconds of copying per second. Above 1, copies run in parallel.",
         "short",
         _both_directions("time"),
     )
     yield graph(
-        "Found in the tier",
-        "Tokens a second that were looked up, and that were found there.",
+        "Hits in the CPU tier",
+        "Tokens/s that were looked up, and tokens/s that hit.",
         "short",
         [
-            Query(rate(server("vllm:external_prefix_cache_hits_total")), "found", GREEN),
-            Query(rate(server("vllm:external_prefix_cache_queries_total")), "asked for", GREY),
+            Query(rate(server("vllm:external_prefix_cache_hits_total")), "hits", GREEN),
+            Query(rate(server("vllm:external_prefix_cache_queries_total")), "queries", GREY),
         ],
     )
     yield graph(
         "Firings",
-        "Strikes of each fault, each second.",
+        "Injections of each fault, per second.",
         "short",
         [Query(f"rate({suite('kvchaos_fault_firings_total')}{OVER})", "{{fault}}: {{kind}}")],
         width=HALF,
     )
     yield graph(
-        "Canaries",
-        "The conductor's own requests so far.",
+        "Probes",
+        "Probe requests of kvchaos so far.",
         "short",
         [
             Query(total(suite("kvchaos_probes_total", 'outcome="ok"')), "ok", GREEN),
@@ -177,18 +177,18 @@ def _moved(direction: str, transfer: str, what: str) -> str:
 
 
 def counts() -> Iterator[Panel]:
-    """Whether counts can be believed."""
+    """Consistency of the counters."""
     more = f"{total(server('vllm:generation_tokens_total'))} - {total(suite('kvchaos_tokens_total'))}"
     yield graph(
-        "Generated tokens, server less clients",
-        "At rest, what probes got and nothing else. Under load the two are scraped at different moments.",
+        "Generated tokens: server minus clients",
+        "Without load, only the tokens of probes. Under load, the two are scraped at different times.",
         "short",
-        [Query(more, "server less clients", RED)],
+        [Query(more, "server minus clients", RED)],
         least=None,
     )
     yield graph(
-        "Restarts of the server, and counters that fell",
-        "So far in the time shown. A counter may only fall when the server was restarted.",
+        "Restarts of the server, and counters that decreased",
+        "In the time shown. A counter may decrease only when the server restarts.",
         "short",
         [
             Query(total(f"changes({server('process_start_time_seconds')}{WHOLE})"), "restarts", GREY),
@@ -197,8 +197,8 @@ def counts() -> Iterator[Panel]:
         ],
     )
     yield graph(
-        "Trouble",
-        "Ends of the server and stalls, by the events of the run.",
+        "Incidents",
+        "Exits of the server and stalls, from the events of the run.",
         "short",
         [Query(suite("kvchaos_events_total", 'kind=~"server_exit|stall"'), "{{kind}}")],
     )
@@ -207,29 +207,29 @@ def counts() -> Iterator[Panel]:
 def health() -> Iterator[Panel]:
     """Panels of the scrapers and of the server's process."""
     yield graph(
-        "Lag of the load workers",
-        "How late their event loops wake up. Much of it, and the client is the limit, not the server.",
+        "Event loop lag of the load workers",
+        "How late their event loops wake up. A high lag means that the load generator is too slow.",
         "s",
         percentiles(suite("kvchaos_client_event_loop_lag_seconds_bucket")),
         width=QUARTER,
     )
     yield graph(
-        "Processor of the load workers",
-        "Share of one processor.",
+        "CPU use of the load workers",
+        "Share of one CPU.",
         "percentunit",
         [Query(f"rate({suite('kvchaos_client_cpu_seconds_total')}{OVER})", "worker {{worker}}")],
         width=QUARTER,
     )
     yield graph(
-        "Time of a scrape",
-        "How long server and suite take to answer Prometheus.",
+        "Scrape duration",
+        "How long the server and kvchaos take to answer Prometheus.",
         "s",
         [Query(suite("scrape_duration_seconds"), "{{job}}")],
         width=QUARTER,
     )
     yield graph(
         "Memory of the server",
-        "Of the process that answers requests.",
+        "Resident memory of the API server process.",
         "bytes",
         [Query(server("process_resident_memory_bytes"), "resident", BLUE)],
         width=QUARTER,

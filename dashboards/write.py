@@ -32,7 +32,7 @@ def dashboard() -> Dashboard:
     about = "One run of kvchaos: load, offload, counters; faults are shaded on every panel."
     faults = annotation("Faults", suite("kvchaos_fault_active"), "{{fault}}", "armed: {{kind}}", ORANGE)
     trouble = annotation(
-        "Trouble",
+        "Incidents",
         f"changes({suite('kvchaos_events_total', TROUBLE)}[2s])",
         "{{kind}}",
         "by the events of the run",
@@ -55,15 +55,15 @@ def dashboard() -> Dashboard:
 
 def _now() -> Iterator[Panel]:
     what = Query(suite("kvchaos_run_info"), "{{scenario}} on {{server}}, seed {{seed}}")
-    yield figure("Scenario", "What runs.", [what], names=True, width=8)
+    yield figure("Scenario", "Scenario, server and seed.", [what], names=True, width=8)
     phase = Query(f"{suite('kvchaos_phase_active')} == 1", "{{phase}} ({{role}})")
-    yield figure("Phase", "The one that runs.", [phase], names=True, at_the_end=True)
+    yield figure("Phase", "The current phase.", [phase], names=True, at_the_end=True)
     up = Query(server("up"), "")
     yield figure("Server", "Whether its metrics can be scraped.", [up], value_texts={"1": "up", "0": "down"})
     ended = Query(total(suite("kvchaos_requests_total"), "outcome"), "{{outcome}}")
-    yield figure("Requests", "All that have ended, by outcome.", [ended])
+    yield figure("Requests", "Requests that have ended, by outcome.", [ended])
     fired = Query(total(suite("kvchaos_fault_firings_total")), "")
-    yield figure("Fault firings", "All so far.", [fired])
+    yield figure("Fault firings", "Firings of all faults so far.", [fired])
 
 
 def _state_timelines() -> Iterator[Panel]:
@@ -81,11 +81,11 @@ def _state_timelines() -> Iterator[Panel]:
 ROWS = {
     "Now": _now,
     "Phases and faults": _state_timelines,
-    "Load, as the clients see it": panels.load,
+    "Load, measured by the clients": panels.load,
     "Server": panels.serving,
     "Offload and faults": panels.offload,
     "Counters": panels.counts,
-    "Who measures, and the process": panels.health,
+    "Load workers, scrapes and memory": panels.health,
 }
 
 

@@ -136,7 +136,7 @@ def judge(history: History) -> OracleResult:
         text = f"the server's log had {had} lines when it was stopped and has {len(lines)} now"
         found.gap("log-cut", text, figures={"had": had, "left": len(lines)})
     allowed_lines = "".join(f"; {count} lines are allowed: {why}" for why, count in excused.items())
-    passed = f"no line of {len(lines)} in the log reports a crash{allowed_lines}"
+    passed = f"none of {len(lines)} log lines reports a crash{allowed_lines}"
     return found.result(passed, lines=len(lines), allowed=excused.total())
 
 

@@ -290,7 +290,7 @@ def _figures(moments: Sequence[QuietMoment]) -> Figures:
 def _growth_text(moments: Sequence[QuietMoment]) -> str:
     """Resources at the first and at the last of the moments."""
     first, last = moments[0].usage, moments[-1].usage
-    few = f"; judging the slope of memory needs {ROUNDS}" if len(moments) < ROUNDS else ""
+    few = f"; {ROUNDS} moments are needed to judge the slope of memory" if len(moments) < ROUNDS else ""
     counts = ", ".join(
         (
             f"{first.processes} -> {last.processes} processes",

@@ -27,12 +27,12 @@ from oracles.findings import oracle_of
 UPSTREAM = re.compile(r"(?P<repository>[a-z]+)-(?P<kind>pr-)?(?P<number>\d+)")
 """An id that names an issue or a pull request."""
 SENTENCE_END = re.compile(r"[.](?:\s|$)")
-SENTENCES = 2
+SENTENCES = 4
 """Of a mechanism, at most."""
 IssueLink = Annotated[str, Field(pattern=r"^https://\S+$", max_length=200)]
 ReleaseText = Annotated[str, Field(pattern=r"^\d+\.\d+\.\d+$")]
 Result = Literal["shows", "does not show", "unclear"]
-Impact = Literal["server ends", "requests hang", "wrong answers", "wrong status", "wrong metrics"]
+Impact = Literal["server crashes", "requests hang", "wrong answers", "wrong status", "wrong metrics"]
 """Impact on the operator of a server, the worst first."""
 
 
@@ -99,7 +99,7 @@ class KnownBug(Strict):
     """A version range such as ">=0.16,<0.19"."""
     tested: tuple[Tested, ...] = ()
     mechanism: str
-    """At most two sentences."""
+    """At most four sentences."""
     guidance: Guidance | None = None
     """None: not written yet."""
     signatures: tuple[str, ...] = ()

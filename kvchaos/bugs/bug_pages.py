@@ -13,7 +13,7 @@ from kvchaos.report.text_tables import cell_text, markdown_table, replace_betwee
 
 GUIDE_MARK = "<!-- guide -->"
 IMPACTS: tuple[Impact, ...] = get_args(Impact)
-SEVERE: frozenset[Impact] = frozenset({"server ends", "requests hang", "wrong answers"})
+SEVERE: frozenset[Impact] = frozenset({"server crashes", "requests hang", "wrong answers"})
 
 
 def insert_guide(page: str, releases: Sequence[str], bugs: Sequence[KnownBug]) -> str:
@@ -66,8 +66,8 @@ def _safest(groups: Sequence[tuple[list[str], list[KnownBug]]]) -> str:
     least = min(counts.values())
     spans = [span for span, count in counts.items() if count == least]
     return (
-        f"The fewest bugs that end the server, hang requests or change answers ({least}): "
-        f"{', '.join(spans[::-1])}. What is left of them on these is in their lists, with what to do."
+        "The releases with the fewest bugs that crash the server, hang requests or change answers "
+        f"({least}): {', '.join(spans[::-1])}."
     )
 
 
@@ -84,7 +84,7 @@ def _item(bug: KnownBug, releases: Sequence[str]) -> str:
     """What happens, when, what to do, and whether it was reproduced on one of the releases."""
     found = {tested.release for tested in bug.tested if tested.result == "shows"}.intersection(releases)
     where = ", ".join(sorted(found, key=Version))
-    evidence = f"reproduced on {where}" if found else "in its range, not reproduced there"
+    evidence = f"reproduced on {where}" if found else "in its range of releases, not reproduced"
     if bug.guidance is None:
         return f"{cell_text(bug.title)} ({_link(bug)}; {evidence})."
     guidance = bug.guidance
@@ -95,7 +95,7 @@ def _item(bug: KnownBug, releases: Sequence[str]) -> str:
 
 
 def _lesser(bugs: Sequence[KnownBug]) -> Iterator[str]:
-    """Those that end nothing and change no answer, on one line each impact."""
+    """Less severe bugs, one line for each impact."""
     for impact in IMPACTS:
         named = [
             f"{cell_text(bug.title)} ({_link(bug)})"
@@ -132,7 +132,7 @@ def _upstream_link(bug: KnownBug) -> str:
 
 
 def bug_lines(bug: KnownBug) -> Iterator[str]:
-    """All about a bug, and the command that reproduces it."""
+    """All facts about a bug, and the command that reproduces it."""
     yield f"{bug.id}: {bug.title}"
     yield f"releases: {bug.releases}"
     yield from (f"link: {link}" for link in bug.links)
@@ -145,7 +145,7 @@ def bug_lines(bug: KnownBug) -> Iterator[str]:
     yield from (f"shows in {_shows(shows)}" for shows in bug.shows)
     yield from (f"tested: {_tested(tested)}" for tested in bug.tested)
     command = reproduce(bug)
-    yield f"reproduce: {command}" if command else "reproduce: no scenario shows it for certain"
+    yield f"reproduce: {command}" if command else "reproduce: no scenario is sure to show it"
 
 
 def _shows(shows: Shows) -> str:
@@ -155,7 +155,7 @@ def _shows(shows: Shows) -> str:
         parts.append(f"always {', '.join(shows.always)}")
     if shows.by_chance:
         parts.append(f"by chance {', '.join(shows.by_chance)}")
-    parts += [f"{rule} of {', '.join(patterns)} alone" for rule, patterns in shows.subjects.items()]
+    parts += [f"{rule} only on {', '.join(patterns)}" for rule, patterns in shows.subjects.items()]
     if shows.declared_by is not None:
         parts.append(f"as the declared effect of the fault {shows.declared_by}")
     if shows.hides:

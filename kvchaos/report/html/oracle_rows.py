@@ -80,9 +80,9 @@ class OracleRow:
     def compared(self) -> str:
         """How the verdict compares with the expectation."""
         if self.expected_to_fail and self.standing is ExpectationMatch.EXPECTED:
-            return "was expected to fail"
+            return "must fail, and did"
         if self.expected_to_fail and self.standing is ExpectationMatch.NOT_EXPECTED:
-            return "was expected to fail, and did not"
+            return "must fail, but did not"
         return COMPARED[self.standing]
 
 
@@ -150,11 +150,11 @@ def finding_time(finding: Finding, record: RequestRecord | None, times: LogTimes
         began = record is not None and finding.t_ns == record.start_ns
         return FindingTime(finding.t_ns, "its request began at" if began else "at")
     t_ns = times.moment(finding.log_line) if finding.log_line is not None else None
-    return None if t_ns is None else FindingTime(t_ns, "by the log, which tells seconds only, about")
+    return None if t_ns is None else FindingTime(t_ns, "according to the log (to the second) about")
 
 
-NO_LINES = "the server's log has no line of that moment"
-NO_TIME = "no moment is known, so no line of the log stands beside it"
+NO_LINES = "the server's log has no line of that time"
+NO_TIME = "the time is not known, so no log line is shown"
 
 
 @dataclass(frozen=True, slots=True)

@@ -95,7 +95,7 @@ def _contract(kind: str) -> str:
 
 def _armed(band: FaultBand) -> FaultStep:
     if not band.armed:
-        return FaultStep(observed=False, name="never armed", detail="no event says so")
+        return FaultStep(observed=False, name="never armed", detail="there is no event of it")
     detail = ", ".join(f"{one.since_s:.2f} to {one.until_s:.2f} s" for one in band.armed)
     return FaultStep(observed=True, name="armed", detail=detail)
 
@@ -128,14 +128,14 @@ def _consequential(history: History, fault: FaultSpec, real: list[FaultRecord]) 
     doubt = missing_effect(history, fault, real, phases)
     if doubt is not None:
         return FaultStep(observed=False, name="no consequence", detail=doubt.text)
-    return FaultStep(observed=True, name="had its consequence", detail="server or client show it")
+    return FaultStep(observed=True, name="had its consequence", detail="the server or a client shows it")
 
 
 def _healed(history: History, fault: FaultSpec) -> FaultStep:
     ends = [event.data for event in history.events_of(FaultsHealed) if fault.id in event.data.faults]
     if not all(end.confirmed for end in ends) or not ends:
         return FaultStep(
-            observed=False, name="not healed", detail="not confirmed" if ends else "no event says so"
+            observed=False, name="not healed", detail="not confirmed" if ends else "there is no event of it"
         )
     by = ", ".join(sorted({end.by or "journal" for end in ends}))
     return FaultStep(observed=True, name="healed", detail=f"confirmed by {by}")
@@ -154,8 +154,8 @@ def _declared(effect: FaultEffect) -> FaultStep:
 def trigger_text(trigger: Trigger) -> str:
     """The trigger of a fault as text."""
     conditions = (
-        f"each arrival with probability {trigger.probability:g}" if trigger.probability else "",
-        f"arrival {', '.join(map(str, trigger.nth))}, counted from 0" if trigger.nth is not None else "",
+        f"each invocation with probability {trigger.probability:g}" if trigger.probability else "",
+        f"invocation {', '.join(map(str, trigger.nth))}, counted from 0" if trigger.nth is not None else "",
         _every(trigger.every, trigger.offset) if trigger.every else "",
         f"a share of {trigger.key_share:g} of all blocks" if trigger.key_share else "",
         f"at most {trigger.limit} times" if trigger.limit is not None else "",
@@ -165,12 +165,12 @@ def trigger_text(trigger: Trigger) -> str:
 
 
 def _every(every: int, offset: int) -> str:
-    text = "every arrival" if every == 1 else f"one arrival of {every}"
+    text = "every invocation" if every == 1 else f"one invocation of {every}"
     return f"{text}, the first at {offset}" if offset else text
 
 
 def _firing(record: FaultRecord, axis: TimeAxis) -> str:
-    where = f"{axis.seconds(record.t_ns):.3f} s: {record.role}, {record.site}, arrival {record.n}"
+    where = f"{axis.seconds(record.t_ns):.3f} s: {record.role}, {record.site}, invocation {record.n}"
     whom = f", request {record.request}" if record.request else ""
     evidence = ", ".join(f"{key} {_short(value)}" for key, value in record.evidence.items())
     return f"{where}{whom}" + (f" ({evidence})" if evidence else "")
@@ -220,7 +220,7 @@ def phase_table(history: History) -> PhaseTable:
         rows=[
             PhaseRow("workload", [_workload(history, one) for one in windows]),
             PhaseRow("lasted", [seconds((one.end_ns - one.start_ns) / NS_PER_S) for one in windows]),
-            PhaseRow("arrivals, at most at once", [_load(one) for one in windows]),
+            PhaseRow("arrival process, concurrency", [_load(one) for one in windows]),
             PhaseRow(
                 "requests ok / failed / aborted",
                 [_outcomes(by_phase(history).get(one.spec.name, [])) for one in windows],

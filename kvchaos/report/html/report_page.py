@@ -44,14 +44,14 @@ from oracles.views.timeline import NS_PER_S, final_total
 
 FILES = (
     (layout.VERDICT, "the verdict with every finding, for machines"),
-    (layout.SUMMARY, "the same for the page of a CI job"),
+    (layout.SUMMARY, "the same, for the page of a CI job"),
     (layout.JUNIT, "the same as test cases"),
-    (layout.PLAN, "the resolved plan: all that was run"),
-    (layout.EVENTS, "phases, probes, arming and healing, life of the server"),
+    (layout.PLAN, "the resolved plan of the run"),
+    (layout.EVENTS, "phases, probes, arming and healing, starts and exits of the server"),
     (layout.METRICS, "every scrape of the server's metrics"),
-    (layout.SERVER_LOG, "the server's log, untouched"),
+    (layout.SERVER_LOG, "the server's log, unchanged"),
     (layout.SEALS, "the digest of each file that judging reads"),
-    (layout.CONTROL, "fault journals and ledgers from inside the server"),
+    (layout.CONTROL, "fault journals and transfer audit from inside the server"),
 )
 
 
@@ -141,11 +141,11 @@ def facts(history: History) -> list[Fact]:
     span = (history.events[-1].t_ns - history.events[0].t_ns) / NS_PER_S
     return [
         Fact("requests", f"{len(history.requests)}: {_outcomes(outcomes)}" if outcomes else NO_DATA),
-        Fact("faults", f"{planned} planned, fired {fired} in all" if planned else "none planned"),
+        Fact("faults", f"{planned} planned, {fired} firings" if planned else "none planned"),
         Fact("preemptions", NO_DATA if preempted is None else exact(preempted)),
-        Fact("loaded from the offload tier", NO_DATA if loaded is None else byte_size(loaded)),
+        Fact("loaded from the CPU tier", NO_DATA if loaded is None else byte_size(loaded)),
         Fact("scrapes", f"{len(history.metrics)}, {len(history.metrics.failures)} failed"),
-        Fact("lasted", seconds(span)),
+        Fact("duration", seconds(span)),
     ]
 
 
@@ -230,14 +230,14 @@ def environment() -> Environment:
 def meaning(verdict: RunVerdict) -> str:
     """The outcome in a sentence for a reader who does not know the run."""
     if verdict.outcome == "not as expected":
-        return "Something differs from what this release is expected to do."
+        return "A result differs from what is expected of this release."
     if verdict.outcome == "unknown":
-        return "This run proves nothing: something could not be judged."
+        return "Something could not be judged, so this run proves nothing."
     if verdict.expected_failures:
-        return f"It failed, and only in the way that it must here ({verdict.issue})."
+        return f"All violations are expected here ({verdict.issue})."
     if any(effect.explains for effect in verdict.effects):
-        return "It failed, and only as its faults were declared to make it."
-    return "All that must hold was checked and holds."
+        return "All violations are declared effects of its faults."
+    return "All rules were checked, and all hold."
 
 
 def readings(drawn: PageDrawings) -> dict[str, object]:

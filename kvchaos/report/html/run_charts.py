@@ -28,7 +28,7 @@ def charts(history: History, axis: TimeAxis) -> list[Chart]:
         latency_chart(
             "ttft",
             "TTFT",
-            "From the scheduled time, logarithmic. ✗ above: a request that failed, at its end.",
+            "From the scheduled time, logarithmic. ✗ marks a failed request at its end.",
             ttft(history.requests),
             failed,
             axis,
@@ -36,7 +36,7 @@ def charts(history: History, axis: TimeAxis) -> list[Chart]:
         latency_chart(
             "itl",
             "ITL, longest of each request",
-            "The longest time between two tokens by the client, logarithmic.",
+            "The longest gap between two tokens at the client, logarithmic.",
             max_itl(history.requests),
             [],
             axis,
@@ -55,8 +55,8 @@ def _throughput(log: MetricLog, axis: TimeAxis) -> Chart:
     prompt = time_charts.gauge(log, "vllm:prompt_tokens_total")
     return step_chart(
         "throughput",
-        "Throughput, tokens a second",
-        "Growth of the server's own counters.",
+        "Throughput, tokens/s",
+        "From the server's counters.",
         [
             ChartSeries("generated", time_charts.rate(log, generated, axis)),
             ChartSeries("prompt", time_charts.rate(log, prompt, axis)),
@@ -72,8 +72,8 @@ def _ended(records: Sequence[RequestRecord], axis: TimeAxis) -> Chart:
     lines = (("ok", good), ("failed", bad)) if records else ()
     return step_chart(
         "ended",
-        "Requests ended, a second",
-        "By the client.",
+        "Requests ended per second",
+        "Counted by the client.",
         [ChartSeries(label, _ends_a_second(own, axis)) for label, own in lines],
         axis,
         number,
@@ -81,7 +81,7 @@ def _ended(records: Sequence[RequestRecord], axis: TimeAxis) -> Chart:
 
 
 def _ends_a_second(records: Sequence[RequestRecord], axis: TimeAxis) -> list[SeriesPoint]:
-    """Zero where none ended, so that a standstill shows."""
+    """Zero where none ended, so that a stall is visible."""
     width = max((axis.end_ns - axis.start_ns) // time_charts.RATE_BUCKETS, time_charts.MIN_RATE_NS)
     last = (axis.end_ns - axis.start_ns) // width
     buckets = (ends_ns(records) - axis.start_ns) // width
@@ -97,7 +97,7 @@ def _queue(log: MetricLog, axis: TimeAxis) -> Chart:
     return step_chart(
         "queue",
         "Requests in the engine",
-        "Gauges of the server; they move on an engine step only.",
+        "Gauges of the server, which change only with an engine step.",
         [
             ChartSeries("running", time_charts.changes(time_charts.gauge(log, "vllm:num_requests_running"))),
             ChartSeries("waiting", time_charts.changes(time_charts.gauge(log, "vllm:num_requests_waiting"))),
@@ -110,8 +110,8 @@ def _queue(log: MetricLog, axis: TimeAxis) -> Chart:
 def _cache(log: MetricLog, axis: TimeAxis) -> Chart:
     return step_chart(
         "cache",
-        "KV cache on the device, used",
-        "At 100 % no block is free: requests wait, or are preempted.",
+        "KV cache usage on the device",
+        "At 100 %, no block is free: requests wait or are preempted.",
         [ChartSeries("used", time_charts.changes(time_charts.gauge(log, "vllm:kv_cache_usage_perc", 100.0)))],
         axis,
         percent,
@@ -123,7 +123,7 @@ def _sources(log: MetricLog, axis: TimeAxis) -> Chart:
     name = "vllm:prompt_tokens_by_source_total"
     return step_chart(
         "sources",
-        "Prompt tokens a second, by source",
+        "Prompt tokens/s by source",
         "Computed, found in the prefix cache on the device, or loaded from the offload tier.",
         [
             ChartSeries(label, time_charts.rate(log, time_charts.labelled(log, name, source=source), axis))
@@ -141,8 +141,8 @@ def _sources(log: MetricLog, axis: TimeAxis) -> Chart:
 def _tier(log: MetricLog, axis: TimeAxis) -> Chart:
     return step_chart(
         "tier",
-        "Copies to and from the offload tier",
-        "Bytes a second by the server's counters.",
+        "Copies to and from the CPU tier",
+        "Bytes/s, from the server's counters.",
         [
             ChartSeries("loaded", time_charts.rate(log, _copied(log, "load", "CPU_to_GPU"), axis)),
             ChartSeries("stored", time_charts.rate(log, _copied(log, "store", "GPU_to_CPU"), axis)),

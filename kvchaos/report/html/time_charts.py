@@ -115,7 +115,7 @@ def latency_chart(
         y_ticks=y_ticks(scale, milliseconds) if found else [],
         lines=[
             ChartLine("median", 1, _middles(found, axis, scale), _medians(found), _readings(found, axis)),
-            ChartLine("least to greatest", 2, _bars(found, axis, scale), value_range, []),
+            ChartLine("minimum to maximum", 2, _bars(found, axis, scale), value_range, []),
         ],
         markers=list(failed),
         symbol="✗",

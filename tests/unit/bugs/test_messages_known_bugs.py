@@ -12,7 +12,7 @@ from tests.unit.bugs.test_known_bugs import shows, write
 
 
 def guidance(**changes: str) -> dict[str, str]:
-    return {"impact": "server ends", "when": "Always.", "advice": "Upgrade.", **changes}
+    return {"impact": "server crashes", "when": "Always.", "advice": "Upgrade.", **changes}
 
 
 @pytest.mark.parametrize(
@@ -23,10 +23,10 @@ def guidance(**changes: str) -> dict[str, str]:
         ({"tested": [{"release": "0.18.0", "result": "shows"}]}, r"tested\.0: .* a note"),
         ({"tested": [{"release": "0.18", "result": "shows", "note": "x"}]}, r"tested\.0\.release"),
         ({"tested": [{"release": "0.18.0", "result": "maybe", "note": "x"}]}, r"tested\.0\.result"),
-        ({"mechanism": "One. Two. Three."}, "mechanism: .*2 sentences at most.* it has 3"),
+        ({"mechanism": "One. Two. Three. Four. Five."}, "mechanism: .*4 sentences at most.* it has 5"),
         ({"mechanism": "no sentence"}, "mechanism: .*it has 0"),
         ({"links": ["http://example.org/1"]}, r"links\.0"),
-        ({"guidance": guidance(impact="annoying")}, r"guidance\.impact: .*'server ends'"),
+        ({"guidance": guidance(impact="annoying")}, r"guidance\.impact: .*'server crashes'"),
         ({"guidance": guidance(when="Always")}, r"guidance\.when"),
         ({"guidance": guidance(advise="Run.")}, r"guidance\.advise: unknown key; did you mean advice\?"),
         (

@@ -81,7 +81,7 @@ def test_the_report_shows_what_is_explained_and_what_is_missing() -> None:
         True,
         "answers/not-golden (1)",
     )
-    assert "only as its faults were declared to make it" in report_html(history, judge(history))
+    assert "declared effects of its faults" in report_html(history, judge(history))
     history = struck("bit_flip", 1).history()
     page = full_page(history, judge(history))
     assert page.drawn is not None

@@ -307,7 +307,7 @@ def test_report_names_the_reproducing_command_and_versions() -> None:
 
 def test_outcome_has_a_plain_explanation() -> None:
     run = clean_run()
-    assert "holds" in meaning(judge(run.history()))
+    assert "all hold" in meaning(judge(run.history()))
     run.drop_events("leak_probe")
     assert "proves nothing" in meaning(judge(run.history()))
     run.change_request(4, finish_reason="abort")
