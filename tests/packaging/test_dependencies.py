@@ -21,7 +21,7 @@ OF_THE_SERVER = {"torch", "vllm"}
 """They are imported in the server's process, from its own environment."""
 IN_THE_SERVER = ("chaos/hostcopy/", "chaos/inside/", "tests/server/", "tests/compose/")
 NOT_IMPORTED = {"mypy", "pytest-timeout", "pytest-xdist", "ruff"}
-"""Development tools: commands and plug-ins. Stubs (types-*) are not imported either."""
+"""Development tools: commands and plug-ins. Stubs (types-*, *-stubs) are not imported either."""
 
 
 def project() -> dict[str, Any]:
@@ -98,7 +98,7 @@ def test_development_declares_each_package_that_it_imports() -> None:
 
 def test_development_declares_no_package_that_it_does_not_use() -> None:
     found = {name for imported, _ in imports(DEVELOPMENT) for name in distributions(imported)}
-    stubs = {name for name in development() if name.startswith("types-")}
+    stubs = {name for name in development() if name.startswith("types-") or name.endswith("-stubs")}
     assert development() - found - stubs == NOT_IMPORTED
 
 
