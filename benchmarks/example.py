@@ -30,7 +30,7 @@ KEPT = (
     *(layout.REQUESTS_GLOB, layout.FAULTS_GLOB, layout.LEDGER_GLOB, layout.PROVENANCE_GLOB),
 )
 MAX_BYTES = 1_000_000
-"""Of all files of an example: every clone of the repository carries them."""
+"""Most bytes of all files of an example: every clone of the repository carries them."""
 ROOT = Path(__file__).parents[1]
 _verdicts = msgspec.json.Decoder(RunVerdict)
 

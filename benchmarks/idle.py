@@ -62,7 +62,7 @@ class IdleCost:
     """Median over the blocks."""
     chaos: float
     median: float
-    """Of the paired ratios, less one."""
+    """Median of the paired ratios, less one."""
     low: float
     high: float
     """Bounds of the median by bootstrap over the pairs."""

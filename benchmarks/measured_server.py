@@ -32,10 +32,10 @@ from loadtests.target import EndpointFailed, ServerEndpoints
 _records = msgspec.json.Decoder(RequestRecord)
 
 REQUESTS = 48
-"""Of a block: two rounds of all prompts."""
+"""Requests of a block: two rounds of all prompts."""
 CONCURRENCY = 4
 TOKENS = 32
-"""Of an answer."""
+"""Tokens of an answer."""
 WORKLOAD = "shared"
 READY_S = 300.0
 BLOCK_S = 120.0

@@ -79,7 +79,7 @@ class UsageSample:
     cpu_s: dict[int, float]
     """Processor time so far, by process."""
     resident_bytes: int
-    """Of all together; what two share counts in both."""
+    """Sum over all processes; memory that two processes share counts in both."""
 
 
 class ProcessWatch(_PeriodicWatch):

@@ -75,7 +75,7 @@ class TraceReplay:
     lines: int
     file_mib: float
     span_s: float
-    """Of the trace, as fast as it is replayed."""
+    """Duration of the trace, as fast as it is replayed."""
     took_s: float
     client_queued: int
     """Requests that were due with as many in flight as may be."""

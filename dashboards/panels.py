@@ -170,7 +170,7 @@ def _both_directions(what: str) -> list[Query]:
 
 
 def _moved(direction: str, transfer: str, what: str) -> str:
-    """By the name that a release has for it: from 0.24 on, and before."""
+    """The rate by the name of the release: from 0.24 on, and before."""
     new = rate(server(f"vllm:kv_offload_{direction}_{what}_total"))
     old = rate(server(f"vllm:kv_offload_total_{what}_total", f'transfer_type="{transfer}"'))
     return f"{new} or {old}"

@@ -39,7 +39,7 @@ WIDE, HALF, THIRD, QUARTER, SIXTH = 24, 12, 8, 6, 4
 TALL, LOW = 8, 4
 GREEN, BLUE, RED, GREY, ORANGE = "#73BF69", "#3274D9", "#E02F44", "#8E8E8E", "#FF9830"
 BLUES = ("#C0D8FF", "#8AB8FF", "#3274D9")
-"""For the 50th, 95th and 99th percentile."""
+"""Colours of the 50th, 95th and 99th percentile."""
 METRIC = re.compile(r"\b(?:vllm:\w+|kvchaos_\w+|process_\w+|up|scrape_duration_seconds)\b")
 
 Panel = timeseries.Panel | stat.Panel | statetimeline.Panel
@@ -183,7 +183,7 @@ def annotation(name: str, expr: str, title: str, text: str, colour: str) -> Buil
 
 
 class _PrometheusAnnotation(AnnotationQuery):
-    """With the fields that Grafana's Prometheus source reads, which the library does not know."""
+    """An annotation with fields for Grafana's Prometheus source that the library does not know."""
 
     def __init__(self, name: str, expr: str, title: str, text: str, colour: str) -> None:
         super().__init__(name=name, datasource=SOURCE, enable=True, icon_color=colour, expr=expr)

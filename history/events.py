@@ -39,14 +39,14 @@ class ServerStart(EventData, frozen=True):
 
     kind: ClassVar[str] = "server_start"
     pid: Whole | None = None
-    """Of its leader; None where it is not ours."""
+    """Process id of its leader; None where it is not ours."""
     port: Whole | None = None
     log_line: Count | None = None
     """Lines that the server's log had before; None where an earlier version did not note it."""
     kept: bool = False
     """An earlier run has left it up."""
     url: str | None = None
-    """Of a server that is not ours."""
+    """Address of a server that is not ours."""
     container: str | None = None
     project: str | None = None
 
@@ -243,7 +243,7 @@ class RunFailed(EventData, frozen=True):
 
     kind: ClassVar[str] = "run_failed"
     reason: str
-    """For people."""
+    """The reason as text."""
 
 
 class EvidenceCounted(EventData, frozen=True):
@@ -251,7 +251,7 @@ class EvidenceCounted(EventData, frozen=True):
 
     kind: ClassVar[str] = "evidence"
     lines: dict[str, Count]
-    """Of each file that judging reads, by its path in the run directory. This is `data` of the line."""
+    """Lines of each file that judging reads, by its path in the run directory. This is `data` of the line."""
 
 
 TYPES: tuple[type[EventData], ...] = (

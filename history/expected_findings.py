@@ -10,8 +10,8 @@ from pydantic import Field, field_validator, model_validator
 from history.strict_model import Name, RuleName, Strict
 
 Subjects = dict[RuleName, tuple[Annotated[str, Field(min_length=1, max_length=200)], ...]]
-"""By rule, patterns of what its findings are about: the key of a series, the name of a metric, or the kind of
-the subject. `*` stands for any text."""
+"""Patterns of the subjects of findings, by rule: the key of a series, a metric, or the kind of the subject.
+`*` stands for any text."""
 
 
 class ExpectedBug(Strict):
@@ -102,7 +102,7 @@ class DeclaredEffect(Strict):
     most: int | None = Field(default=None, ge=1)
     """Findings of a rule on one subject that are explained; None: all."""
     direction: Literal["load", "store"] | None = None
-    """Only firings at copies of this direction bring it."""
+    """Only firings at copies of this direction have the effect."""
 
 
 class AllowedLine(Strict):

@@ -31,7 +31,7 @@ from history.records import (
 PROBE_V1 = "canary"
 """The phase of probes, and the kind of their events, in version 1."""
 EVIDENCE_V1: Mapping[str, Mapping[str, str]] = {"network_latency": {"both_ways_ms": "round_trip_ms"}}
-"""By kind of fault, fields of its evidence in version 1, and today's names."""
+"""Fields of evidence in version 1 with the names of today, by kind of fault."""
 
 
 class RequestRecordV1(RequestRecord, frozen=True, kw_only=True, tag=1):

@@ -25,7 +25,7 @@ class Series:
     labels: dict[str, str]
     at: Scrapes
     values: Values
-    """As many as `at`; NaN also where the series vanished."""
+    """One value for each of `at`; NaN also where the series vanished."""
     vanished: frozenset[int] = frozenset()
     """The scrapes at which it did."""
 

@@ -110,7 +110,7 @@ class PhaseBounds(Strict):
     tokens_ratio: Positive | None = None
     """Tokens a second: at least this share of those of `like`."""
     recover_s: Positive | None = None
-    """In a healed phase: at most so long from healing until requests are served again as in `like`."""
+    """Most seconds from healing until requests are as fast as in `like`; only with the role healed."""
 
     @model_validator(mode="after")
     def _says_something(self) -> PhaseBounds:

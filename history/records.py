@@ -97,7 +97,7 @@ class RequestRecord(Record, frozen=True, kw_only=True):
     prompt_tokens: Whole
     """Tokens sent, counted by us."""
     max_tokens: Whole
-    """Of each choice."""
+    """Most tokens of each choice."""
     scheduled_ns: Time
     """When it was due, whatever the answers before it did."""
     start_ns: Time
@@ -125,7 +125,7 @@ class RequestRecord(Record, frozen=True, kw_only=True):
     logprob_margins: Sequence[float] = ()
     """Logprob margins, nats, one a token. Requested only where right answers may differ."""
     prompt_logprobs: Sequence[float] = ()
-    """Of the prompt's tokens from the second on. Asked for by a parameter of the prompt."""
+    """Logprobs of the prompt's tokens from the second on. Requested by a parameter of the prompt."""
     first_block: str | None = None
     """Hash of the prompt's first block of the server's size; None when the prompt is shorter."""
 
@@ -160,7 +160,7 @@ class FaultRecord(Record, frozen=True, kw_only=True):
     states: list[str] | None = None
     """What that request was doing when it was struck, where that is known."""
     evidence: Evidence
-    """As stored. Read it by the properties below: None for other events. Raises msgspec.ValidationError."""
+    """Evidence as stored. Read it by the properties below. Raises msgspec.ValidationError."""
 
     @property
     def loaded(self) -> Loaded | None:
@@ -220,7 +220,7 @@ class LedgerRecord(Record, frozen=True, kw_only=True):
     rule: str | None
     """violation: the id of the rule that was broken, see `history.protocol.audit_records`."""
     evidence: Evidence
-    """As stored. Read it by what follows, as of the fault journal."""
+    """Evidence as stored. Read it by the properties below, as in the fault journal."""
 
     @property
     def balance(self) -> Balance | None:
@@ -272,9 +272,9 @@ class ResourceRecord(Record, frozen=True, kw_only=True):
     resident_bytes: Whole
     """Memory that is present; what processes share counts in each."""
     anonymous_bytes: Whole
-    """Of that, what no file is behind: heaps, stacks, tensors."""
+    """Part of it without a file behind it: heaps, stacks, tensors."""
     shm_bytes: Whole
-    """Of the files under /dev/shm that the server has made and that are still there."""
+    """Size of the files under /dev/shm that the server has made and that still exist."""
     zombies: Whole | None = None
     """Children that have ended and that the server has not collected. None in runs of earlier versions."""
 

@@ -32,7 +32,7 @@ RENAMED_IN_SCENARIOS = (
     RenamedKey(("faults", ANY_ITEM, "params"), "for_s", "duration_s"),
 )
 RENAMED_SETTINGS = {key.old: key.new for key in RENAMED_IN_SCENARIOS if key.parents == ("server",)}
-"""Of the server."""
+"""New names of settings of the server, by their old names."""
 RENAMED_IN_PLANS = (
     RenamedKey((), "join", "listen"),
     *(RenamedKey(("scenario", *key.parents), key.old, key.new) for key in RENAMED_IN_SCENARIOS),
@@ -63,7 +63,7 @@ def renamed_in(scenario: Value) -> str | None:
 
 
 def _parents_of(content: Value, key: RenamedKey) -> dict[str, dict[str, Value]]:
-    """By their paths, the mappings in the content that have the key by its old name."""
+    """The mappings in the content that have the key by its old name, by their paths."""
     found: dict[str, Value] = {"": content}
     for name in key.parents:
         found = dict(each for path, value in found.items() for each in _below(path, value, name))

@@ -89,7 +89,7 @@ class _Packer:
         self._rhythms: dict[bytes, Numbers] = {}
         """Tokens by event. Most streams have one in each."""
         self._answers: dict[str, _PackedAnswer] = {}
-        """By prompt: its last answer."""
+        """The last answer of each prompt."""
         self._text_left = TEXT_BUDGET
 
     def pack(self, record: RequestRecord) -> RequestRecord:
@@ -161,7 +161,7 @@ class _PackedAnswer:
         self.prompt_id = prompt_id
         self.token_ids, self.logprobs = packed_wholes(token_ids), Numbers(REAL, logprobs)
         self.text: tuple[bytes, bytes] | None = None
-        """Of token ids and logprobs; None where it was not kept."""
+        """Text of token ids and logprobs; None where it was not kept."""
 
     def has_text(self, token_ids: bytes, logprobs: bytes) -> bool:
         return self.text is not None and self.text == (token_ids, logprobs)

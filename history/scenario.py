@@ -136,7 +136,7 @@ class Limits(Strict):
     stall_s: float = Field(default=15.0, gt=0)
     """No token for so long while requests wait is a stall."""
     recover_s: float = Field(default=60.0, gt=0)
-    """From healing to the first answer to a request that is sent afterwards."""
+    """Longest time from healing to the first answer to a request that is sent afterwards."""
     probe_s: float = Field(default=20.0, gt=0)
     drain_s: float = Field(default=20.0, gt=0)
     client: ClientBounds = ClientBounds()

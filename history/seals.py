@@ -40,7 +40,7 @@ class Seals(Record, frozen=True, kw_only=True):
 
     by: By
     files: dict[str, FileSeal]
-    """By the path in the run directory."""
+    """Seals by the path in the run directory."""
 
 
 class SealsV1(Seals, frozen=True, kw_only=True, tag=1):

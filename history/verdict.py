@@ -36,7 +36,7 @@ class Finding(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     text: str
     """One sentence with the figures in it, for people. Programs read the other fields."""
     phase: str | None = None
-    """In which it was found; None where it is about the whole run or bound to no phase."""
+    """The phase in which it was found; None if it is about the whole run or belongs to no phase."""
     figures: Figures = {}
     """The numbers in the text, by name."""
     samples: list[tuple[int, float]] = []
@@ -148,7 +148,7 @@ class OracleResult(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     checked: int = 0
     """How many things were looked at; 0 never passes."""
     explained: dict[str, int] = {}
-    """Of `by_rule`: violations that are the declared effect of a fault and follow from no other finding."""
+    """Violations, by rule, that are the declared effect of a fault and follow from no other finding."""
     missing: list[str] = []
     """Rules that a fault was declared to break, and that hold although it fired."""
     figures: Figures = {}

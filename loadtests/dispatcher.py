@@ -137,7 +137,7 @@ class Dispatch:
     jobs: tuple[Job, ...]
     script: Script
     next_index: int
-    """Of the requests that follow."""
+    """Index of the next request."""
 
 
 class Dispatcher:

@@ -55,7 +55,7 @@ from loadtests.workloads import Workload, build
 REPORT_EVERY_S = 0.25
 HEALTH_EVERY_S = 1.0
 GRACE_S = 2.0
-"""For what is in flight when a phase is stopped."""
+"""Seconds for the requests in flight when a phase is stopped."""
 
 
 class WorkerFailed(Exception):

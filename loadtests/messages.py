@@ -113,7 +113,7 @@ class Counted(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     """Times counted by buckets: TTFT by `TTFT_BOUNDS_S`, ITL by `ITL_BOUNDS_S`."""
 
     counts: list[int]
-    """Of each bucket alone; the last one has no upper bound."""
+    """Number of observations of each bucket alone; the last one has no upper bound."""
     sum_s: float
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import resource
 
 ENOUGH = 65_536
-"""As high as the soft limit is raised unless a caller needs more."""
+"""The soft limit is raised to this value unless a caller needs more."""
 SPARE = 128
 """Files of a process of ours beside its connections: pipes, logs, records, libraries."""
 

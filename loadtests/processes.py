@@ -35,7 +35,7 @@ _of_the_master = msgspec.json.Decoder(WorkerReport)
 
 QUIT_S = 5.0
 LEAD_NS = 250_000_000
-"""From the command to the begin of a phase's schedule: time for the workers to spawn their users."""
+"""Time from the command to the begin of a phase's schedule, in which the workers spawn their users."""
 OnReport = Callable[[int, Report], None]
 """Called with the number of a worker and its report."""
 

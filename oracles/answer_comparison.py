@@ -49,9 +49,9 @@ class Compared(NamedTuple):
     with_golden: int
     with_others: int
     ties: int
-    """Of both."""
+    """Comparisons with a tie."""
     different: list[Comparison]
-    """Those that are not what they must be."""
+    """Comparisons with a difference."""
 
 
 def compare(history: History) -> Iterator[Comparison]:

@@ -17,10 +17,10 @@ from oracles.findings import REQUESTS, Findings, Oracle, Rule
 
 NAME = "answers"
 TELLING = 4
-"""Logprobs that tell whose answer it is: no two prompts of ours share so many, bit for bit."""
+"""Number of first logprobs that identify an answer: no two prompts of ours share so many, bit for bit."""
 LEAST_SHARE = 0.05
-"""Of the planned answers, to be compared with golden ones. Faults and clients that leave take most of them in
-some scenarios, and prompts without a golden answer in others."""
+"""Least share of the planned answers that must be compared with golden ones. In some scenarios, faults and
+aborts prevent most comparisons, in others prompts without a golden answer do."""
 NOT_COMPARED = "no answer could be compared with a golden one"
 NOT_GOLDEN = Rule(
     "answers/not-golden",

@@ -42,11 +42,11 @@ class Follows:
 
     rule: Rule
     rules: tuple[Rule, ...]
-    """Those that break of it."""
+    """Rules whose violation is a consequence."""
     oracles: tuple[str, ...] = ()
-    """Those that may be inconclusive of it."""
+    """Oracles whose unknown result is a consequence."""
     same_request: bool = False
-    """On requests only what is found on the same ones follows."""
+    """Whether only findings on the same requests are consequences."""
 
 
 CLIENT_GAVE_UP = (progress.DEADLINE, outcomes.FAILED, outcomes.TRUNCATED)
@@ -163,7 +163,7 @@ def _cause(
 
 
 def _first_line(findings: Sequence[Finding], rules: set[str]) -> int | None:
-    """Of the log, of which one of these rules tells."""
+    """The first line of the log that a finding of these rules names."""
     lines = (finding.log_line for finding in findings if finding.rule in rules)
     return min((line for line in lines if line is not None), default=None)
 
@@ -177,7 +177,7 @@ COLOUR = r"(?:\x1b\[[\d;]*m)*"
 PREFIX = re.compile(
     rf"^{COLOUR}\([^)]*pid=\d+\){COLOUR}\s?(?:{COLOUR}[A-Z]+ \d\d-\d\d [\d:]+ {COLOUR}\[[^\]]*\]{COLOUR} ?)?"
 )
-"""Of a process and of vLLM's logger."""
+"""Prefix of a process and of vLLM's logger."""
 
 
 class Raised(NamedTuple):
@@ -211,7 +211,7 @@ def first_raised(history: History, line: int) -> Raised | None:
 
 
 def _read(lines: Sequence[str]) -> Raised | None:
-    """From the line after the head of a traceback."""
+    """Read the exception from the line after the head of a traceback."""
     function: str | None = None
     for text in _plain(lines):
         frame = FRAME.search(text)

@@ -62,9 +62,9 @@ RESOURCES = "resources"
 
 
 MAX_FINDINGS = 5
-"""Of each rule that a verdict keeps; the rest is only counted."""
+"""Most findings of each rule that a verdict keeps; the others are only counted."""
 MOST_KEPT = 100_000
-"""Of each rule that are at hand while a run is judged. A fault explains none beyond them."""
+"""Most findings of each rule that are kept during judging. A fault explains none beyond them."""
 
 
 @dataclass(slots=True)
@@ -74,7 +74,7 @@ class Findings:
     oracle: str
     checked: int = 0
     violations: Counter[str] = field(default_factory=Counter)
-    """By the id of the rule."""
+    """Number of violations by the id of the rule."""
     kept: list[Finding] = field(default_factory=list)
     gaps: list[Gap] = field(default_factory=list)
 
@@ -192,4 +192,4 @@ class Oracle:
     rules: tuple[Rule, ...] = ()
     """What it judges by. Without any it never fails: it says whether the others can be believed."""
     alterations: tuple[Alteration, ...] = ()
-    """For the self-test: changes of a green run that its rules must report."""
+    """Changes of a passing run that its rules must report, for the self-test."""

@@ -134,7 +134,7 @@ def _busy(records: Sequence[ClientRecord]) -> float:
 
 
 def _late_ms(requests: Sequence[RequestRecord]) -> NDArray[np.float64]:
-    """Of those that nothing but the client itself held up."""
+    """Schedule lags of the requests that only the client itself delayed."""
     return schedule_lags_ms([record for record in requests if not record.client_queued])
 
 

@@ -28,7 +28,7 @@ MARGIN_NS = 10_000_000
 NEAR_NS = 2 * NS_PER_S
 """It scrapes once a second. What the suite saw farther than this from any of that, it alone saw."""
 LEAST_SHARE = 0.5
-"""Of the suite's scrapes; where Prometheus has fewer, nothing can be compared."""
+"""Least share of the suite's scrapes; with fewer scrapes of Prometheus nothing can be compared."""
 
 
 def _rule(name: str, law: str) -> Rule:
@@ -231,7 +231,7 @@ class _Both:
         found.violation(rule, metric(key), text, figures=figures, samples=samples, t_ns=samples[1][0])
 
     def share_scraped(self) -> float:
-        """Of the suite's scrapes, how many have one of Prometheus near them."""
+        """Share of the suite's scrapes that have a scrape of Prometheus near them."""
         ours, theirs = np.array(self._suite.times_ns), np.array(self._other.times_ns)
         index = np.searchsorted(theirs, ours)
         left = ours - theirs[np.maximum(index - 1, 0)]

@@ -74,7 +74,7 @@ def _require(found: Findings, window: PhaseWindow, least: int, what: str, grown:
 
 
 def _growth(history: History, windows: Iterable[PhaseWindow], metric: str, **labels: str) -> float | None:
-    """Of a counter over some phases; None when it is known of none of them."""
+    """Growth of a counter over some phases; None if it is not known for any of them."""
     grown = [
         growth
         for window in windows

@@ -213,7 +213,7 @@ def _problems(record: RequestRecord, context: int) -> Iterator[Problem]:
 
 
 def _odd_streams(requests: Sequence[RequestRecord]) -> Iterator[bool]:
-    """Of each request whether there may be a problem with its stream; of most there is none."""
+    """Whether there may be a problem with the stream, for each request; most have none."""
     for first in range(0, len(requests), BLOCK):
         records = requests[first : first + BLOCK]
         tokens = np.fromiter((len(record.token_ids) for record in records), np.int64)

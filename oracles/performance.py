@@ -165,7 +165,7 @@ def _at_least(
 
 
 def _recovery(history: History, speed: Speed, before: Speed, bound_s: float, found: Findings) -> None:
-    """From healing until a few requests in a row got their first token as soon as in the phase before."""
+    """Judge the time from healing until a few requests in a row had a TTFT as in the phase before."""
     healed = [event.t_ns for event in history.events_of(FaultsHealed) if event.t_ns <= speed.window.start_ns]
     normal, subject = before.ttft.p99, phase_subject(speed.name)
     if not healed or normal is None or len(speed.ok) < IN_A_ROW:

@@ -247,7 +247,7 @@ class Recovery:
     was_loaded: bool
     """Whether any request was sent afterwards."""
     seconds: float | None
-    """From healing to the first whole answer to what was sent afterwards; None when there was none."""
+    """Time from healing to the first complete answer to a later request; None if there was none."""
     by_cache: bool | None
     """Whether any whole answer to the load that was sent afterwards came with the help of the cache, by its
     usage; None where none tells, or no load was answered."""

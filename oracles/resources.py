@@ -32,7 +32,7 @@ POOL_THREADS = 32
 MORE_SHM = MIB
 """Buffers take pages as they are used."""
 MORE_SOCKETS = 8
-"""Besides those that the load processes keep open."""
+"""Sockets allowed in addition to those that the load processes keep open."""
 MORE_ZOMBIES = 1
 """One may end at that moment, and be collected in the next."""
 MORE_MEMORY_MIB = 64
@@ -81,7 +81,7 @@ RULE_OF = {
         "sockets", "The server has no more sockets at the end than its clients may have left open.", CLIENT
     ),
 }
-"""By what is counted."""
+"""Rules by what is counted."""
 GONE = _rule("process-gone", "The server has no fewer processes at the end than when it was first quiet.")
 RULES = (*RULE_OF.values(), GONE, MEMORY, MEMORY_AT_END)
 
@@ -148,7 +148,7 @@ def _life(record: ResourceRecord) -> tuple[int, int]:
 
 
 def _quiet(history: History) -> Iterator[QuietMoment]:
-    """In order of time."""
+    """The quiet moments in order of time."""
     times = [record.t_ns for record in history.resources]
     for event in history.timed:
         name = _name(history, event)
@@ -158,7 +158,7 @@ def _quiet(history: History) -> Iterator[QuietMoment]:
 
 
 def _name(history: History, event: Timed[EventData]) -> str | None:
-    """Of the quiet moment that an event marks; None when it marks none."""
+    """Name of the quiet moment that an event marks; None when it marks none."""
     match event.data:
         case Drained():
             # Whether it really drained is for another oracle to say: what is held now is held too long.

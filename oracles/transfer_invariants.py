@@ -204,7 +204,7 @@ def _open(book: BalanceLine, deadline_ns: int, found: Findings) -> None:
 
 
 def _grown(first: Books, last: Books, count: Callable[[Balance], int]) -> int:
-    """By how much a count has grown in the run, over all books."""
+    """The growth of a count in the run, over all ledgers."""
     return sum(
         count(book.balance) - (count(first[name].balance) if name in first else 0)
         for name, book in last.items()

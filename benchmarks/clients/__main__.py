@@ -106,7 +106,7 @@ class ComparisonResult:
     """All figures of a comparison, with the clients that could not be measured."""
 
     halves: dict[str, ClientLoad]
-    """Of each client of ours, by its name."""
+    """Each client of ours, by its name."""
     rounds: list[list[ClientFigures]]
     failures: dict[tuple[str, str], str]
 

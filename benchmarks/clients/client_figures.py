@@ -33,7 +33,7 @@ class ClientFigures(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     events_per_s: float
     """Sent by the mock servers."""
     events_per_cpu_s: float
-    """By the processor time of all processes of the client."""
+    """Events per second of CPU time, over all processes of the client."""
     cpu: float
     """Processors that it used."""
     memory_mib: float
@@ -54,11 +54,11 @@ class ClientRunRecords:
 
     observed: Iterable[ClientObservation]
     sent: Mapping[str, SentRecord]
-    """By the mock servers together."""
+    """Records of what all mock servers sent."""
     samples: Sequence[UsageSample]
-    """Of the client's processes."""
+    """Usage of the client's processes."""
     mock_samples: Sequence[Sequence[UsageSample]]
-    """Of each mock server."""
+    """Usage of each mock server."""
 
 
 def client_figures(client: str, load: str, records: ClientRunRecords, warm_s: float) -> ClientFigures:

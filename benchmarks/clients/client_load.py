@@ -12,7 +12,7 @@ from kvchaos.clientbench.measure import LONG, PROMPT_TOKENS
 from loadtests.mock.mock_process import Fixed, Settings
 
 TOKENS = LONG
-"""Of an answer; an event each."""
+"""Tokens of an answer, one event each."""
 PROMPTS = 8000
 """More than are sent, so that no prompt repeats."""
 NUMBER_DIGITS = 8
@@ -26,15 +26,15 @@ class ClientLoad:
 
     name: str
     gap_ms: float
-    """Of the mock server, from a request to the first event and from each event to the next."""
+    """Time of the mock server from a request to the first event, and from each event to the next."""
     at_once: int
-    """In a closed loop; in an open one the most that may be in flight."""
+    """Requests in flight in a closed loop; in an open loop the most that may be in flight."""
     seconds: float
     """How long requests are sent."""
     rate: float | None = None
     """Requests/s that are due, Poisson; None: closed loop."""
     requests: int = 0
-    """For clients that count them and take no time."""
+    """Number of requests, for clients that count them and take no duration."""
 
     @property
     def schedule(self) -> Settings:

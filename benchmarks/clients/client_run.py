@@ -31,7 +31,7 @@ class MeasuredClient:
 
     name: str
     command: Callable[[ClientLoad, str, Path], Sequence[str | Path]]
-    """For a load, a server's address and a folder."""
+    """The command line for a load, a server's address and a folder."""
     read: Callable[[Path], Iterable[ClientObservation]]
     environment: Mapping[str, str]
 

@@ -17,7 +17,7 @@ COMPARED = ("guidellm", "aiperf")
 MAX_TTFT_ERROR_MS = 5.0
 """Error of the TTFT, 99th percentile."""
 SATURATED = 0.9
-"""From this share of a processor on a mock server may have been the limit."""
+"""Share of a processor from which a mock server may have been the limit."""
 HEADINGS = (
     *("client", "requests/s", "events/s", "CPUs", "events per CPU-second", "memory MiB"),
     *("TTFT error ms, median", "p99", "ITL error ms, median", "p99"),

@@ -32,7 +32,7 @@ DONE = "installed"
 """Written last: without it the installation is repeated."""
 VLLM = "0.32.0"
 GRACE_S = 5
-"""For answers under way when the time is over."""
+"""Seconds for answers that are under way when the time has elapsed."""
 VLLM_BENCH = (
     "import argparse; from vllm.benchmarks.serve import add_cli_args, main; "
     "parser = argparse.ArgumentParser(); add_cli_args(parser); main(parser.parse_args())"

@@ -17,7 +17,7 @@ MONO_SHIFT_NS = START_NS - 500 * NS_PER_S
 REQUESTS_PER_S = 1_000_000 / 36_000
 """A million requests are a soak of 10 hours."""
 REST_S = 2.0
-"""From the last answer of a phase to the start of the next."""
+"""Seconds from the last answer of a phase to the start of the next phase."""
 PROMPT_TOKENS = 340
 BLOCK_SIZE = 32
 KV_TOKEN_BYTES = 1024

@@ -27,18 +27,18 @@ Floats = NDArray[np.float64]
 Numbers = TypeVar("Numbers", Ints, Floats)
 
 LEAST_TOKENS, MOST_TOKENS = 24, 40
-"""Of an answer."""
+"""Fewest and most tokens of an answer."""
 VOCABULARY = 320
 BATCH = 10_000
 """Requests made at a time."""
 SHARERS = 4
 """Shared prompts that begin alike."""
 LOCAL_BLOCKS, EXTERNAL_BLOCKS = 4, 6
-"""Of a shared prompt that was sent before: found on the device, and in the tier."""
+"""Cached blocks of a shared prompt that was sent before: on the device, and in the tier."""
 LATE_MS = 40.0
 """Delay of the completion of a struck KV load."""
 STRIKE_US = 2_000
-"""From the start of a request to the strike."""
+"""Time from the start of a request to the injection."""
 NONE, FAILED, LATE = 0, 1, 2
 
 

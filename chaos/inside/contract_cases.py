@@ -30,7 +30,7 @@ from history.protocol.schedule import ArmedFault, Schedule, Trigger, Value
 PATIENCE_S = 60.0
 CONTENT_BYTES = 64
 INVOCATIONS = 2
-"""Of each sample: some faults need an earlier copy."""
+"""Invocations of each sample: some faults need an earlier copy."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Injected:
 
     point: InjectionPoint
     lines: Sequence[Mapping[str, Any]]
-    """Of the journal: fired and refused."""
+    """Lines of the journal: fired and refused."""
 
 
 def problems(kind: FaultKind) -> Iterator[tuple[str, str | None]]:

@@ -63,7 +63,7 @@ class Effect:
     most: int | None = None
     """Findings of a rule on one subject that it explains; None: all of them."""
     direction: Literal["load", "store"] | None = None
-    """Only firings at copies of this direction bring it; None: all do."""
+    """Only firings at copies of this direction have the effect; None: all have."""
     when: Mapping[str, tuple[Value, ...]] = field(default_factory=dict)
     """The values of the fault's parameters with which it comes."""
     releases: str = ""

@@ -54,7 +54,7 @@ class FoundBlock(InjectionPoint):
     hits: int
     """Blocks that hit in this call of vLLM, this one included."""
     earlier: int
-    """Of them, those before this one."""
+    """Blocks before this one."""
     evict_idle: Callable[[], Sequence[Any]]
     """Evict all idle blocks; their keys."""
     answer: LookupAnswer = "hit"
@@ -82,7 +82,7 @@ class TierBeforeStore(InjectionPoint):
     occupy: Callable[[int, Injection], int]
     """Leave so many blocks usable, until the fault is over; returns the blocks that are occupied."""
     removed: Callable[[Collection[Any], Injection], None]
-    """To be called with blocks that left the tier: their next store is noted."""
+    """Call it with blocks that left the tier: their next store is noted."""
 
 
 @dataclass
@@ -183,7 +183,7 @@ class CopiedBlocks(InjectionPoint):
     chunk_blocks: int | None
     """Blocks in a chunk of the tier; None where the blocks are on the device."""
     memory: dict[str, Any] = field(default_factory=dict)
-    """Of the faults, for all copies of this direction."""
+    """Memory of the faults, for all copies of this direction."""
     damaged: bool = False
 
     def journal(self, injection: Injection, damage: ContentDamaged | None) -> None:
@@ -202,7 +202,7 @@ class FinishedLoad(InjectionPoint):
     """`load-result`: the blocks of a request are loaded."""
 
     blocks: list[int]
-    """Of the device."""
+    """Blocks of the device."""
     failed: list[int] = field(default_factory=list)
     """Blocks to report as failed."""
     zeroed: list[int] = field(default_factory=list)
@@ -238,7 +238,7 @@ class SamplePoints:
 
 @dataclass
 class _Result:
-    """As vLLM's, as far as faults use it."""
+    """The same interface as vLLM's, as far as faults use it."""
 
     job_id: int = 1
     success: bool = True

@@ -20,7 +20,7 @@ from history.protocol.nearest_name import nearest_name
 from history.protocol.schedule import Value
 
 KINDS: dict[str, FaultKind] = {}
-"""By name: all faults of the first module, then of the next, in the order in which they are applied."""
+"""Kinds by name: all faults of the first module, then of the next, in the order in which they are applied."""
 ORIGINS: dict[str, str] = {}
 """The package of each kind, by name."""
 NEEDED = {

@@ -38,14 +38,13 @@ class SchedulerContext:
 
 context = SchedulerContext()
 request_states = RequestStates()
-"""Of the scheduler."""
 requests_of_jobs = RequestsOfJobs()
 reported_states = ReportedStates()
+"""States of requests: tracked in the scheduler, and reported to the worker."""
 within_step: set[str] = set()
-"""Requests whose loads must be done before the step goes on."""
+"""Requests whose loads must end before the step continues."""
 device: list[Any] = []
-"""The planes of the KV cache, once they are known."""
-"""Of the worker."""
+"""The planes of the KV cache in the worker, once they are known."""
 
 
 def fault_runtime(role: str, extra_config: Mapping[str, object], generation: str) -> FaultRuntime:

@@ -174,7 +174,7 @@ class ReportedStates:
 
 
 def _stage(request: Any) -> State:
-    """From vLLM's names of the statuses, which are the same in all releases."""
+    """The state by vLLM's names of the statuses, which are the same in all releases."""
     status: str = request.status.name
     if status == "WAITING_FOR_REMOTE_KVS":
         return LOADING
@@ -196,7 +196,7 @@ class RequestsOfJobs:
     def __init__(self) -> None:
         self._by_job: dict[int, str] = {}
         self._by_spec: dict[int, tuple[Any, str]] = {}
-        """By identity of the spec; the reference keeps the identity from being reused."""
+        """Entries by identity of the spec; the reference keeps the identity from being reused."""
 
     def learn(self, metadata: Any) -> None:
         """Take in what a step plans. To be called before its copies begin; twice does no harm."""

@@ -15,7 +15,7 @@ from chaos.inside import process_globals
 from chaos.inside.connector import ChaosConnector
 
 ATTRIBUTE = "kvchaos_sync"
-"""Of the step's metadata: the requests whose loads are done within the step."""
+"""Attribute of the step's metadata: the requests whose loads are done within the step."""
 
 
 @dataclass(frozen=True)

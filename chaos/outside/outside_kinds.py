@@ -28,7 +28,7 @@ from history.protocol.outside import REVERTED, OutsideFiring
 
 Result = TypeVar("Result")
 KINDS: dict[str, OutsideKind] = {}
-"""By name."""
+"""Kinds of faults by name."""
 ORIGINS: dict[str, str] = {}
 """The package of each kind, by name."""
 

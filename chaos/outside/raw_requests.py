@@ -50,7 +50,7 @@ def http_request(
 HOST = "127.0.0.1"
 READ_BYTES = 64 << 10
 MAX_RESPONSE_BYTES = 4096
-"""Of an answer that are kept."""
+"""Most bytes of a response that are kept."""
 MAX_BODY_BYTES = 200
 POLL_S = 0.2
 STATUS = re.compile(rb"HTTP/1\.[01] (\d{3})")

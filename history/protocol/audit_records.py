@@ -29,7 +29,7 @@ CHANGED_WHILE_STORED = "changed-while-stored"
 CHANGED_WHILE_LOADED = "changed-while-loaded"
 
 Label = Literal["stores", "loads", "copies"]
-"""Of an account."""
+"""Name of an account."""
 STORES: Label = "stores"
 LOADS: Label = "loads"
 """Accounts of the scheduler: stores and loads that were prepared."""
@@ -59,9 +59,9 @@ class Violation(Evidence, frozen=True):
     """The block, chunk or job with which a rule was broken."""
 
     key: str | None = None
-    """Of the block, hexadecimal."""
+    """Key of the block, hexadecimal."""
     chunk: int | None = None
-    """Of the tier."""
+    """Chunk of the tier."""
     holder: str | None = None
     """Key of the block that has the chunk."""
     stored_to: int | None = None
@@ -128,7 +128,7 @@ def balance_in(evidence: Mapping[str, Any]) -> Balance:
 
 
 KEY_BYTES = 8
-"""Of a block's hash: they tell apart more blocks than a server ever has."""
+"""Bytes of a block's hash: they distinguish more blocks than a server ever has."""
 
 
 def short_key(key: bytes) -> str:
@@ -168,7 +168,7 @@ class BlocksStored(ProvenanceEvent, frozen=True, tag="stored"):
 
     keys: Sequence[str]
     chunks: Sequence[int]
-    """Of the tier, one for each key."""
+    """Chunks of the tier, one for each key."""
 
 
 class TierReset(ProvenanceEvent, frozen=True, tag="reset"):

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 SCHEMA_VERSION = 2
-"""Of run directories: each line that is written names it as `v`."""
+"""Version of run directories: each line that is written names it as `v`."""
 Count = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 Time = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 """Wall clock, ns since the epoch."""
@@ -45,17 +45,17 @@ class Loaded(Evidence, frozen=True):
     """The chaos module was loaded in a process."""
 
     generation: str
-    """Of vLLM's plug-in API."""
+    """Name of vLLM's plug-in API."""
     sites: Sequence[str] = ()
     kinds: list[str] | None = None
-    """Of faults that can fire there; None where an earlier version did not note it."""
+    """Kinds of faults that can fire there; None where an earlier version did not note it."""
 
 
 class Armed(Evidence, frozen=True):
     """A fault is in force."""
 
     epoch: int | None = None
-    """Of the schedule; None from outside the server."""
+    """Epoch of the schedule; None from outside the server."""
 
 
 class Healed(Evidence, frozen=True):
@@ -71,7 +71,7 @@ class Refused(Evidence, frozen=True):
 
     reason: RefusalReason
     detail: str = ""
-    """For people."""
+    """Details as text."""
 
 
 class Firing(Evidence, frozen=True):
@@ -124,14 +124,14 @@ class ContentDamaged(Firing, frozen=True, kw_only=True):
     bytes_changed: Count
     block: int | None = None
     other: int | None = None
-    """With which it was exchanged."""
+    """The block with which it was exchanged."""
     blocks: Sequence[int] = ()
     """Where all of a copy are changed."""
     chunks: Sequence[int] = ()
-    """Of the tier, that hold what was changed; of stores, none where an earlier version did not note it."""
+    """Chunks of the tier with the changed content; none for stores of earlier versions."""
     plane: str | None = None
     offset: Count | None = None
-    """Of the first byte, in the block and plane."""
+    """Offset of the first byte, in the block and plane."""
     before: int | None = None
     after: int | None = None
 
@@ -142,7 +142,7 @@ class ContentDamaged(Firing, frozen=True, kw_only=True):
 
 
 FIRINGS: dict[str, type[Firing]] = {}
-"""By kind of fault. The catalogue of faults registers the type of each."""
+"""Types of evidence by kind of fault. The catalogue of faults registers the type of each."""
 
 
 def as_stored(evidence: Evidence) -> dict[str, Any]:

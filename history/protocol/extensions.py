@@ -43,7 +43,7 @@ class ForeignCode:
 
     def __init__(self) -> None:
         self.error: str | None = None
-        """In one line."""
+        """The error in one line."""
 
     def __enter__(self) -> ForeignCode:
         return self

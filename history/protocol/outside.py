@@ -37,7 +37,7 @@ class Ended(OutsideFiring, frozen=True):
     """An incarnation that was to end. Of `kill`, `stop`, `engine_kill` and `memory_squeeze`."""
 
     pid: int | None = None
-    """Of its leader."""
+    """Process id of its leader."""
     pids: Sequence[int] = ()
     container: str | None = None
     log_line: Count | None = None
@@ -85,11 +85,11 @@ class BytesDelayed(OutsideFiring, frozen=True):
     waiting: Count = 0
     passed: Count = 0
     bytes: Count = 0
-    """Of those that have passed."""
+    """Bytes of the chunks that have passed."""
     shortest_ms: float = 0.0
     longest_ms: float = 0.0
     round_trip_ms: float = 0.0
-    """Of `network_latency`: what was to be added."""
+    """The latency that `network_latency` adds."""
     requests: Sequence[str] = ()
 
     @property
@@ -171,7 +171,7 @@ class Serves(Evidence, frozen=True):
     pid: int | None = None
     ready_s: float | None = None
     outlived_its_engine: bool | None = None
-    """Of faults that end the engine alone."""
+    """Whether the server outlived its engine, for faults that end the engine alone."""
     alone_s: float | None = None
     """How long the rest lived without its engine."""
     gone: Sequence[int] | None = None

@@ -19,7 +19,7 @@ Positive = Annotated[int, msgspec.Meta(ge=1, le=2**63 - 1)]
 Share = Annotated[float, msgspec.Meta(gt=0.0, le=1.0)]
 FaultId = Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}\Z")]
 Value = bool | int | float | str
-"""Of a parameter."""
+"""Value of a parameter."""
 
 
 class Trigger(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):

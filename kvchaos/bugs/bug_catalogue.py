@@ -28,7 +28,7 @@ UPSTREAM = re.compile(r"(?P<repository>[a-z]+)-(?P<kind>pr-)?(?P<number>\d+)")
 """An id that names an issue or a pull request."""
 SENTENCE_END = re.compile(r"[.](?:\s|$)")
 SENTENCES = 4
-"""Of a mechanism, at most."""
+"""Most sentences of a mechanism."""
 IssueLink = Annotated[str, Field(pattern=r"^https://\S+$", max_length=200)]
 ReleaseText = Annotated[str, Field(pattern=r"^\d+\.\d+\.\d+$")]
 Result = Literal["shows", "does not show", "unclear"]
@@ -82,7 +82,7 @@ class Guidance(Strict):
 
     impact: Impact
     when: str = Field(min_length=1, max_length=300, pattern=r"\.$")
-    """With which settings and under which workload it shows."""
+    """The settings and the workload with which it appears."""
     advice: str = Field(min_length=1, max_length=300, pattern=r"\.$")
     """How to avoid it, or to live with it."""
 
@@ -103,10 +103,10 @@ class KnownBug(Strict):
     guidance: Guidance | None = None
     """None: not written yet."""
     signatures: tuple[str, ...] = ()
-    """Of its causes, as `verdict.json` has them. Where a rule has any, a cause of that rule with another
-    signature is not this bug."""
+    """Signatures of its causes, as in `verdict.json`. If a rule has signatures here, a cause of that rule
+    with another signature is not this bug."""
     shows: tuple[Shows, ...] = ()
-    """Empty: no scenario of the suite finds it, or none is sure to."""
+    """Scenarios that show it; empty: no scenario of kvchaos is known to."""
 
     @field_validator("mechanism")
     @classmethod

@@ -103,7 +103,7 @@ def _marked(cause: Cause, bugs: Sequence[ExpectedBug], expectation: Expectation)
 
 
 def _has_signature(bug: ExpectedBug, cause: Cause) -> bool:
-    """By the signatures of the bug that are of this rule, if there are any."""
+    """Whether the cause has one of the bug's signatures of this rule, if there are any."""
     mine = [text for text in bug.signatures if text.partition(":")[0] == cause.rule]
     return not mine or cause.signature in mine
 

@@ -31,13 +31,13 @@ from kvchaos.stacks.server_files import OwnFiles, ServerFiles
 from kvchaos.stacks.stack import Stack
 
 RESETS_THE_TIER = Version("0.22")
-"""Releases before say that they reset the offload tier, and do not."""
+"""Earlier releases report a reset of the offload tier, but do not reset it."""
 PREPARE: Mapping[str, Prepare] = {
     "local": prepare_local,
     "compose-cpu": prepare_compose,
     "compose-gpu": prepare_compose,
 }
-"""By stack."""
+"""The function that prepares a server, by stack."""
 FIRST_RUN = "the first run of the campaign"
 OTHER_SETTINGS = "the run before had other server settings"
 GRAFANA_STAYS = "Grafana stays up with the containers of the run before"

@@ -240,7 +240,7 @@ def _seeds(seed: int | None, count: int, targets: Sequence[BenchTarget]) -> rang
 
 
 def _rates(text: str | None) -> list[float]:
-    """From `1,2,4`; none where none are given. Raises UsageError."""
+    """The rates in a text such as `1,2,4`; none for None. Raises UsageError."""
     if text is None:
         return []
     try:

@@ -94,7 +94,7 @@ def _table(
 
 
 def _own(kinds: Mapping[str, AnyKind]) -> list[AnyKind]:
-    """Those of the suite itself, for its pages."""
+    """The faults of kvchaos itself, for its pages."""
     return [kind for name, kind in kinds.items() if ORIGINS[name] == OWN]
 
 

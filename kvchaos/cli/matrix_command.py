@@ -124,7 +124,7 @@ def _releases(text: str | None) -> list[str]:
 
 
 def _scenarios(text: str | None) -> list[Scenario]:
-    """In the order of a campaign. Raises UsageError for one that is not there, or not of the local stack."""
+    """Scenarios in the order of a campaign. Raises UsageError for an unknown one or another stack."""
     known = {scenario.name: scenario for scenario in local_scenarios()}
     names = known if text is None else _names("--scenarios", text)
     for name in names:

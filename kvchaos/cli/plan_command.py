@@ -31,7 +31,7 @@ from kvchaos.stacks.server_command import Launch, Listening, RunFolders, plan_la
 from kvchaos.stacks.server_files import PLUGIN
 
 TEMP = "kvchaos-xxxxxxxx"
-"""Of that name a run makes a folder of its own."""
+"""Placeholder for the folder that a run makes."""
 
 
 def plan_command(

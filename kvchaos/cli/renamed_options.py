@@ -16,7 +16,7 @@ RENAMED_OPTIONS: Mapping[tuple[str, ...], Mapping[str, str]] = {
     ("bench", "slo"): {**_BOUNDS, **_RATES, "--share": "--slo-fraction"},
     ("bench", "compare"): {**_BOUNDS, **_RATES},
 }
-"""By command, each old name and the name of today."""
+"""Each old name and the name of today, by command."""
 
 
 def check_options(arguments: Sequence[str]) -> None:

@@ -37,7 +37,7 @@ class StepFigures(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     events_per_s: float
     """Events with tokens: one token each."""
     cpu_us_per_event: float | None
-    """Of the load workers together, everything that they do included; None without events."""
+    """CPU time of all load workers, everything that they do included; None without events."""
     client_cpu: float
     """Share of one processor that the busiest worker used."""
     server_cpu: float
@@ -118,7 +118,7 @@ def _check(records: StepRecords) -> None:
 
 
 def _windows(records: StepRecords) -> dict[int, list[ClientRecord]]:
-    """By worker the samples of the steady window: after the first, in which load begins, up to the stop."""
+    """Samples of the steady window by worker: after the first, in which load begins, up to the stop."""
     windows: dict[int, list[ClientRecord]] = {}
     # With fewer requests at once than workers some of these have nothing to do.
     busy = {record.worker for record in records.requests}
@@ -157,7 +157,7 @@ def _gap_errors_ms(record: RequestRecord, sent: SentRecord) -> Iterator[float]:
 
 
 SATURATED = 0.9
-"""From this share of a processor on, a process counts as saturated."""
+"""Share of a processor from which a process counts as saturated."""
 
 
 def summarize(steps: Sequence[StepFigures]) -> list[str]:
@@ -196,7 +196,7 @@ class ClientBench(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     workers: int
     client: ClientKind = "openai"
     load_average: float
-    """Of the machine in the minute before; what else ran takes its share."""
+    """Load average of the machine in the minute before; other programs take their share."""
     steps: list[StepFigures]
 
 

@@ -43,7 +43,7 @@ class MeasureOptions:
 
     workers: int
     seconds: float
-    """Of each step."""
+    """Duration of each step."""
     concurrency: Sequence[int]
     client: ClientKind = "openai"
 

@@ -21,7 +21,7 @@ from kvchaos.stacks.stack import ServerStartFailed
 
 LOADER_READY_S = 60.0
 JOIN_S = 300.0
-"""For people to start workers elsewhere."""
+"""Seconds for people to start workers on other machines."""
 
 
 class Conductor:

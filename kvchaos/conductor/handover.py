@@ -38,17 +38,17 @@ class EndState:
     """What was observed of the server when the load of a run had ended."""
 
     starts: int
-    """Of the server in this run."""
+    """Starts of the server in this run."""
     unhealed: Sequence[str]
     """Phases whose faults have no confirmed end."""
     drained: bool
     gauges: Gauges
     ledger: Sequence[LedgerRecord]
-    """Of this run."""
+    """Ledger lines of this run."""
     journal_bytes: int
-    """Of the longest journal or ledger."""
+    """Size of the longest journal or ledger."""
     log: str
-    """Of this run."""
+    """Log of this run."""
     allowed: Sequence[str] = ()
     """Patterns of log lines that the scenario expects and that are no crash of the server."""
     lasting_damage: Sequence[str] = ()
@@ -74,7 +74,7 @@ COUNTS = (
     BoundedCount("open sockets", lambda usage: usage.sockets, 0),
     BoundedCount("bytes under /dev/shm", lambda usage: usage.shm_bytes, MORE_SHM),
 )
-"""By how much more there may be than before the first load: less than the oracle allows within one run."""
+"""Allowed increase since before the first load: less than the oracle allows within one run."""
 
 
 def objections(state: EndState) -> list[Objection]:
@@ -168,7 +168,7 @@ def _of_the_log(log: str, allowed: Sequence[str]) -> Iterator[Objection]:
 NOT_ENDED = "the run did not come to its end"
 QUIET_S = 0.5
 CONNECTIONS_CLOSED_S = 6.0
-"""For the server to close the connections of a load that has gone."""
+"""Seconds in which the server closes the connections of a load that has ended."""
 POLL_S = 0.1
 
 
@@ -178,9 +178,9 @@ class RunEnd:
 
     run_dir: Path
     samples: Samples | None
-    """Of a scrape that was made just now."""
+    """Samples of a scrape that was made just now."""
     starts: int
-    """Of the server in this run."""
+    """Starts of the server in this run."""
     unhealed: Sequence[str]
     """Phases whose faults have no confirmed end."""
     drained: bool

@@ -148,7 +148,7 @@ def _body(model: str) -> str:
 
 
 SHORT_DEADLINE_S = 5.0
-"""Of a probe that is sent while load runs and has to be monitored."""
+"""Deadline of a probe that is sent while load runs and must be monitored."""
 
 
 class Prober:

@@ -27,7 +27,7 @@ class ServerLifecycle:
         self._events = events
         self._prober = prober
         self._pid: int | None = None
-        """Of the leader of the last incarnation; one that has ended does not report it any more."""
+        """Process id of the last incarnation's leader; one that has ended does not report it any more."""
         self._started_at = 0.0
         self._serves = False
         self._exit_recorded = True

@@ -24,9 +24,9 @@ class Incident:
     reason: CutShort
     detail: str
     exit_code: int | None = None
-    """Of a dead server, negative for a signal."""
+    """Exit code of a dead server, negative for a signal."""
     seconds: float = 0.0
-    """Of a stall: how long no token has come."""
+    """Duration of a stall: the time without a token."""
 
 
 class ServerMonitor:

@@ -15,9 +15,9 @@ from kvchaos import paths
 from kvchaos.doctor.check import GIB, MIB, Check, CheckState, entries, field, number, processes, read
 
 FILES_LEAST = 512
-"""For every scenario that comes with kvchaos."""
+"""Open files for every scenario of kvchaos."""
 FILES_WANTED = 4096
-"""For `make bench-client`, which has up to 2,000 connections, and for loads of that size."""
+"""Open files for `make bench-client`, which has up to 2,000 connections, and for loads of that size."""
 THREADS_LEAST, THREADS_WANTED = 128, 512
 """A server on two processors has about 70 threads; a browser has some hundred."""
 WATCHERS_WANTED = 8

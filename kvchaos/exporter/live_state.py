@@ -67,7 +67,7 @@ class LiveRunState:
         """Ids of the armed faults."""
         self.events = Counter(dict.fromkeys(INCIDENT_KINDS, 0))
         self.probes: Counter[str] = Counter()
-        """By outcome: ok or failed."""
+        """Number of probes by outcome: ok or failed."""
         self.clients: dict[int, WorkerState] = defaultdict(WorkerState)
         self._firings = firings
         self._counts: dict[str, dict[int, PhaseCounts]] = defaultdict(dict)

@@ -1,6 +1,6 @@
-"""From the history of a run to its outcome: every oracle under a guard, then the plan's expectation.
+"""Judges a stored run: runs every oracle, and compares the results with the plan's expectation.
 
-A run that was cut short, with less than all that it leaves, proves nothing.
+A run that was cut short, or whose files are not complete, is unknown.
 """
 
 from __future__ import annotations

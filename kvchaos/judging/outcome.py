@@ -32,7 +32,7 @@ class OracleExpectation:
     must: bool
     """It must find a violation."""
     rules: frozenset[str]
-    """Of these; empty: of any."""
+    """Rules that must be violated; empty: any rule."""
     may: frozenset[str]
     """These rules may be broken, too."""
     ignored: bool
@@ -190,7 +190,7 @@ def _unexpected_reasons(result: OracleResult, left: Mapping[str, int], wrong: se
 
 
 def _text(result: OracleResult, rule: str) -> str:
-    """Of a finding of the rule, if possible of one that comes of no fault and no other finding."""
+    """Text of a finding of the rule, if possible of one that no fault and no other finding explains."""
     findings = (finding for finding in result.findings if finding.rule == rule)
     return min(findings, key=lambda finding: finding.is_accounted).text
 

@@ -54,7 +54,7 @@ class Cell(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     reason: Text | None = None
     """Why it is not as expected, unknown, or could not be run."""
     fresh: Outcome | None = None
-    """Of the run again on a fresh server, where the first one was not as expected on a used server."""
+    """Outcome on a fresh server, if the first run was not as expected on a used server."""
     seed: Annotated[int, Meta(ge=0)]
     day: Day
     """UTC, of the run."""
@@ -70,7 +70,7 @@ class Results(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     v: Literal[1] = 1
     release: str
     cells: list[Cell] = []
-    """By scenario."""
+    """Cells by scenario."""
 
     def find(self, scenario: str) -> Cell | None:
         """The cell of a scenario; None: it was never run."""

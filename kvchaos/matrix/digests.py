@@ -55,9 +55,9 @@ class Digests:
     """Each in hexadecimal."""
 
     made: str
-    """Of the scenario, the seed, how the release is installed, and the code in MAKING."""
+    """Digest of the scenario, the seed, how the release is installed, and the code in MAKING."""
     judged: str
-    """Of what is expected of the scenario on the release, and the code in JUDGING."""
+    """Digest of what is expected of the scenario on the release, and the code in JUDGING."""
 
 
 @dataclass(frozen=True, slots=True)

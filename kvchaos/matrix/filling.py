@@ -44,7 +44,7 @@ class Shard:
     """One of several parts of the matrix."""
 
     number: int
-    """From 1."""
+    """Number of the part, from 1."""
     of: int
 
 
@@ -93,7 +93,7 @@ class Order:
 
     releases: Sequence[str]
     scenarios: Sequence[Scenario]
-    """In the order in which a campaign runs them."""
+    """Scenarios in the order in which a campaign runs them."""
     seed: int
     bugs: Sequence[KnownBug]
     code: Code

@@ -44,7 +44,7 @@ class Grid:
     releases: list[str]
     scenarios: list[str]
     cells: dict[tuple[str, str], Cell]
-    """By scenario and release."""
+    """Cells by scenario and release."""
 
     def states(self) -> Counter[State]:
         """How many cells there are of each state."""
@@ -259,7 +259,7 @@ class Published:
 
     results: Path
     document: Path | None
-    """To be brought up to date; None: none."""
+    """Page to update; None: none."""
     html: Path
 
 

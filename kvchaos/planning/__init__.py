@@ -1,1 +1,1 @@
-"""From scenario, server and seed to the resolved plan of a run: scenario files, replay, order, limits."""
+"""Planning of a run from scenario, server and seed: scenario files, plan, replay, order, limits."""

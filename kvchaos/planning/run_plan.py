@@ -1,4 +1,4 @@
-"""From scenario, server and seed to the resolved plan of a run, `run.yaml`; the replay of a stored run."""
+"""Resolves scenario, server and seed into the plan of a run, `run.yaml`; also replays a stored run."""
 
 from __future__ import annotations
 
@@ -49,9 +49,9 @@ class RunRequest:
     """Where the workers join; None: they are started here."""
     stack: StackName = "local"
     grafana: bool = False
-    """Of compose stacks: Grafana runs too, and stays when the run has ended."""
+    """Whether a compose stack runs Grafana, which stays when the run has ended."""
     logprob_tolerance: float | None = None
-    """By how much logprobs of right answers may differ; None: as is known of the server's build."""
+    """Allowed difference of the logprobs of right answers; None: that of the server's build."""
     prometheus: bool = False
     """Whether a Prometheus scrapes the run, too."""
     client: ClientKind = "openai"

@@ -57,7 +57,7 @@ def version_of(program: Path) -> str:
 SERVER_JOB = "server"
 SUITE_JOB = "suite"
 RUN_LABEL = "run"
-"""On every series, so that runs in one Prometheus can be distinguished."""
+"""Label of every series, so that runs in one Prometheus can be distinguished."""
 CONFIG = "prometheus.yml"
 RULES = "rules.yml"
 DATA = "data"

@@ -32,7 +32,7 @@ class PhaseLatency:
     client_queued: int
     """Requests that waited in the client, since as many as the phase allows were in flight."""
     schedule_lag: Quantiles
-    """Of the requests that did not wait in the client: its own delay."""
+    """Schedule lag of the requests that did not wait in the client: its own delay."""
 
 
 @per_history

@@ -25,13 +25,13 @@ class ServedModel:
     """One model."""
 
     name: str
-    """As `--model` takes it: a folder that the server sees, or a name on the hub."""
+    """Value of `--model`: a folder that the server sees, or a name on the hub."""
     fingerprint: str
     """SHA-256 of its files, or name and revision."""
     token_bytes: int | None
     """KV cache bytes that one token takes; None when that is not known."""
     revision: str | None = None
-    """On the hub."""
+    """Revision on the hub."""
 
 
 def tiny(folder: Path) -> ServedModel:
@@ -66,7 +66,7 @@ def _snapshot(hub: Path, name: str, revision: str) -> Path | None:
 
 
 def _token_bytes(folder: Path) -> int | None:
-    """From a model's own configuration, where that is there and says enough."""
+    """Bytes of a token by the model's own configuration, if it has all values."""
     try:
         config = json.loads((folder / "config.json").read_bytes())
         size = config.get("head_dim") or config["hidden_size"] // config["num_attention_heads"]

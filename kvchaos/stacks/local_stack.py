@@ -39,7 +39,7 @@ from kvchaos.stacks.stack import GRACE_S, ServerNotStopped, wait_until_healthy
 
 TEMP_PREFIX = "kvchaos-"
 TEMP_BYTES = 4
-"""Of chance, in the name; two characters each."""
+"""Random bytes in the name; two characters each."""
 MAX_TEMP_PATH = 70
 """A socket's path has at most 107 bytes, and vLLM appends a file name of 37 to the folder."""
 NOT_INHERITED = ("VLLM_", "KVCHAOS_", "PYTHON", "OMP_", "KMP_", "LD_PRELOAD", "VIRTUAL_ENV", "PROMETHEUS_")

@@ -28,7 +28,7 @@ PACKAGES = Path(__file__).resolve().parent.parent.parent
 START_S = 30.0
 POLL_S = 0.02
 LEAVE_S = 5.0
-"""From the end of its commands to its own."""
+"""Seconds from the end of its commands to its own end."""
 
 
 class NetworkProxy:
@@ -84,7 +84,7 @@ def proxy_before(server_url: str, run_dir: Path, registry: ProcessRegistry) -> I
 
 
 def _end(process: subprocess.Popen[bytes], handle: ProxyClient, registry: ProcessRegistry) -> None:
-    """By the end of its commands; one that does not leave is ended."""
+    """End a process by the end of its commands; kill one that does not exit."""
     handle.close()
     try:
         process.wait(LEAVE_S)

@@ -40,11 +40,11 @@ class LaunchRequest:
     run_dir: Path
     cache: Path
     port: int | None = None
-    """On this machine; None: a free one."""
+    """Port on this machine; None: a free one."""
     host: str = HOST
-    """Of local stacks: where the server listens."""
+    """Address on which the server of a local stack listens."""
     grafana: bool = False
-    """Of compose stacks: Grafana runs too, and stays with Prometheus when the run has ended."""
+    """Whether a compose stack runs Grafana, which stays with Prometheus when the run has ended."""
 
     @property
     def parts(self) -> tuple[str, ...]:
@@ -140,7 +140,7 @@ class KeptServer:
             self.prepared = prepare(replace(request, run_dir=folder), self.registry)
             undo.pop_all()
         self.runs: list[str] = []
-        """Those that it served, in order."""
+        """Runs that it served, in order."""
         self.before_load: ResourceRecord | None = None
         """What it used before the first load of all; None until it was measured."""
         self.figures: Samples | None = None

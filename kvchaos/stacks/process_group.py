@@ -50,7 +50,7 @@ class Process:
 
     pid: int
     name: str
-    """Of its main thread, at most 15 bytes."""
+    """Name of its main thread, at most 15 bytes."""
     state: str
     group: int
     start_ticks: int
@@ -271,7 +271,7 @@ def _signal_each(processes: Iterable[Process], which: signal.Signals) -> None:
 
 
 def _still_there(processes: Iterable[Process]) -> list[Process]:
-    """Those that run and have not been replaced by another process of the same id."""
+    """Processes that run and have not been replaced by another process of the same id."""
     running_now = []
     for process in processes:
         now = read_process(process.pid)

@@ -55,7 +55,7 @@ class RunFolders:
     """Folders of a run that the server gets in its command and environment."""
 
     temp: Path
-    """For sockets and temporary files; a short path, removed when the server has ended."""
+    """Folder for sockets and temporary files; a short path, removed when the server has ended."""
     plugin: Path
     """Holds a link to the chaos package and nothing else: all that the server sees of the suite."""
     control: Path

@@ -143,7 +143,7 @@ PLUGIN = "plugin"
 HOSTCOPY = ("chaos/__init__.py", "chaos/hostcopy")
 PLUGIN_PARTS = (*HOSTCOPY, "chaos/inside", "history/__init__.py", "history/protocol")
 PLAIN_PARTS = HOSTCOPY
-"""For a server without the chaos module: it cannot even be imported there."""
+"""Parts for a server without the chaos module: it cannot even be imported there."""
 
 
 def link_plugin(run_dir: Path, parts: tuple[str, ...]) -> Path:

@@ -16,7 +16,7 @@ from kvchaos.stacks.server_command import Launch
 from loadtests.target import is_healthy
 
 GRACE_S = 10.0
-"""From the polite signal to the one that cannot be refused."""
+"""Seconds from SIGTERM to SIGKILL."""
 
 
 class ServerStartFailed(UsageError):

@@ -36,7 +36,7 @@ class PhaseStatus:
     """The progress of one phase."""
 
     number: int
-    """From 1."""
+    """Number from 1."""
     spec: PhaseSpec
     began: float
     """Monotonic clock, s."""
@@ -187,9 +187,9 @@ class RunDuration:
     """How long a run took that has ended."""
 
     whole_s: float
-    """From the start of its server to its verdict."""
+    """Seconds from the start of its server to its verdict."""
     load_s: float
-    """Of that, its phases."""
+    """Seconds of its phases."""
     requests: int
     """Sent in these phases."""
 

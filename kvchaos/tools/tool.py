@@ -25,14 +25,14 @@ class Tool:
     """What is known of a program before it is found."""
 
     name: str
-    """Of its folder in the cache, and of the program that is started."""
+    """Name of its folder in the cache, and of the program that is started."""
     title: str
     variable: str
     """Environment variable with the path of a program that is taken before all others."""
     path_names: tuple[str, ...]
     """Names on the PATH, the best first."""
     package: str
-    """In Debian."""
+    """Name of the package in Debian."""
     programs: tuple[tuple[str, str], ...]
     """Programs of the package: the name of each, and its path below the root of an unpacked package."""
     trial: tuple[str, ...]
@@ -109,7 +109,7 @@ class PackageRecord(Strict):
     version: str
     size: int
     sha256: str
-    """Of the archive, as the signed lists of packages state it and apt checked it."""
+    """Digest of the archive, as the signed lists of packages state it and apt checked it."""
 
 
 class ToolRecord(Strict):

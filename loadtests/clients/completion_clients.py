@@ -28,7 +28,7 @@ SERVED_MODEL = "tiny"
 """Name under which the server under test serves its model."""
 HTTP_PORT = 80
 DRAIN_S = 1.0
-"""For the end of a body behind its last event; a connection that takes longer is closed."""
+"""Seconds for the end of a body after its last event; a connection that takes longer is closed."""
 OK = range(200, 300)
 
 
@@ -170,7 +170,7 @@ class LeanClient(CompletionClient):
 
 
 def _drain(connection: Connection, pieces: Iterator[bytes]) -> None:
-    """Only behind the end of the body is the connection free again."""
+    """Read to the end of the body: only then is the connection free again."""
 
     def read_on() -> None:
         for _ in pieces:

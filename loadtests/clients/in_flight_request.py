@@ -55,7 +55,7 @@ class StreamedResponse:
         self._prompt = prompt
         self._with_margins = with_margins
         self.prompt_logprobs: list[float] = []
-        """Of the prompt's tokens from the second on, where they were requested."""
+        """Logprobs of the prompt's tokens from the second on, if they were requested."""
         self.first_us: int | None = None
         self.chunk_us: list[int] = []
         self.chunk_tokens: list[int] = []

@@ -42,7 +42,7 @@ class Transport(httpx2.BaseTransport):
 
 
 class _Body(httpx2.SyncByteStream):
-    """Of one response; the connection is free again when it is closed."""
+    """Body of one response; the connection is free again when it is closed."""
 
     def __init__(self, connection: Connection, pool: Pool) -> None:
         self._connection = connection
@@ -87,7 +87,7 @@ class ChunkStream(openai.Stream[Chunk]):
             broken_off.pop_all()
 
     def _body(self) -> Iterator[bytes]:
-        """As it comes; through httpx2's own ways only where something is to be done to it there."""
+        """The body as it arrives; httpx2 decodes it only where that is necessary."""
         if self._is_encoded() or not isinstance(self.response.stream, httpx2.SyncByteStream):
             return self.response.iter_bytes()
         return iter(self.response.stream)

@@ -64,7 +64,7 @@ class Connection:
         self.is_patient = False
         """Mid-stream events may be reported later, many at once; the end of a stream is reported at once."""
         self.arrivals = RxTimestamps(0)
-        """Of the body, as far as it was given out."""
+        """Receive times of the body, as far as it was given out."""
 
     @property
     def whole(self) -> bool:
@@ -193,7 +193,7 @@ class Pool:
         self._port = port
         self._poller = EventPoller()
         self._idle: list[tuple[float, Connection]] = []
-        """With the time since when, the one that waits longest first."""
+        """Idle connections with the time since when, the longest idle first."""
 
     def take(self) -> Connection:
         """One that is connected. Raises RequestFailure."""

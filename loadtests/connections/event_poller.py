@@ -42,7 +42,7 @@ class EventPoller:
         self._patient: deque[tuple[float, Act]] = deque()
         """Since when; the one that waits longest first."""
         self.buffer = memoryview(bytearray(BUFFER_BYTES))
-        """For all sockets, as one is read at a time. Room for each read would cost more than the copy."""
+        """Buffer for all sockets, as one is read at a time. A buffer for each read would cost more."""
         loop = gevent.get_hub().loop
         # Neither keeps the event loop alive.
         self._any = loop.io(self._epoll.fileno(), READABLE, ref=False)

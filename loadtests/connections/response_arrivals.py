@@ -36,7 +36,7 @@ class ResponseParser:
 
     def __init__(self) -> None:
         self.pieces: list[bytes] = []
-        """Of the body, that came with what was fed last."""
+        """Pieces of the body in the data that was fed last."""
         # llhttp calls it for each piece, so there is nothing in between.
         self.on_body = self.pieces.append
         self._parser = HttpResponseParser(self)
@@ -48,7 +48,7 @@ class ResponseParser:
         self.headers: list[tuple[bytes, bytes]] = []
         self.status: int | None = None
         self._size = 0
-        """Of the body so far, bytes."""
+        """Bytes of the body so far."""
         self.whole = False
         """The response is complete."""
         self.failure: RequestFailure | None = None
@@ -156,7 +156,7 @@ class RxTimestamps:
 
     def __init__(self, earliest_ns: int) -> None:
         self.last_ns = earliest_ns
-        """Of the last byte so far."""
+        """Receive time of the last byte so far."""
         self._ends: list[int] = []
         """Cumulative bytes after each read that is not consumed yet."""
         self._moments: list[int] = []

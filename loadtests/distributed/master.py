@@ -53,9 +53,9 @@ from loadtests.workloads import PATH_PARAM
 _reports = msgspec.json.Decoder(Report)
 
 SHUTDOWN_S = 3.0
-"""For the workers to send the rest and disconnect."""
+"""Seconds in which the workers send the rest and disconnect."""
 LATE_S = 5.0
-"""For records that arrive after the report that counts them."""
+"""Seconds for records that arrive after the report that counts them."""
 POLL_S = 0.05
 LINGER_MS = 1000
 PIECE_BYTES = 1 << 20
@@ -167,7 +167,7 @@ class Master:
         return Assigned(number, self._count, self._text)
 
     def _file_chunk(self, request: FileRequest) -> FileChunk:
-        """Only of files that the plan names."""
+        """A chunk of a file that the plan names; no other file is read."""
         path = self._plan.scenario.workloads[request.workload].params[PATH_PARAM]
         with Path(str(path)).open("rb") as file:
             file.seek(request.offset)

@@ -96,9 +96,9 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     model: str = "mock"
     """The name it tells when asked for its models; any name is answered."""
     ttft: Distribution = Fixed(ms=20.0)
-    """From the arrival of a request to its first token."""
+    """Time from the arrival of a request to its first token."""
     itl: Distribution = Fixed(ms=10.0)
-    """From one event to the next."""
+    """Time from one event to the next."""
     tokens_per_event: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 1
     ends: dict[End, Share] = {}
     """Shares of requests that end so; the rest is whole."""

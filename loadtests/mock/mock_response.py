@@ -86,7 +86,7 @@ class ResponsePlan:
 
     end: End
     offsets_ns: tuple[int, ...]
-    """Of each step, from the arrival of the request. An http_error comes when the first token would."""
+    """Time of each step from the arrival of the request. An http_error comes when the first token would."""
     step_tokens: tuple[int, ...]
     """Tokens that a step brings to each choice."""
 

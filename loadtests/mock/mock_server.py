@@ -50,7 +50,7 @@ class RequestParser:
         self._rejected: RequestRejected | None = None
         self._in_head = True
         self._head_bytes = 0
-        """Of a head that is not whole yet."""
+        """Size of a head that is not complete yet."""
         self.on_message_begin()
 
     def feed(self, data: bytes) -> None:
@@ -109,7 +109,7 @@ class RequestParser:
             self._whole.append(Incoming(method, path, self._headers, bytes(self._body)))
 
     def _reject(self, status: int, message: str) -> None:
-        """For the first reason; nothing behind it is read."""
+        """Reject the request for the first reason; nothing after it is read."""
         self._rejected = self._rejected or RequestRejected(status, message)
 
 

@@ -46,7 +46,7 @@ class Samples(msgspec.Struct):
     """Between any two events of a stream."""
     tokens: int = 0
     lags_us: list[int] = []
-    """Of the processes' event loops, see ClientRecord."""
+    """Event loop lags of the processes, see ClientRecord."""
 
     def add(self, other: Samples) -> None:
         """Append the samples of another process."""

@@ -15,7 +15,7 @@ NS_PER_US, NS_PER_MS, NS_PER_S = 1_000, 1_000_000, 1_000_000_000
 LONGEST_NS = 2**62
 """A time beyond this (146 years) is a slip, and would not go into a record."""
 MOST_TOKENS = 2**31
-"""Of a prompt or an answer."""
+"""Most tokens of a prompt or an answer."""
 AZURE_COLUMNS = ("TIMESTAMP", "ContextTokens", "GeneratedTokens")
 BURSTGPT_COLUMNS = ("Timestamp", "Request tokens", "Response tokens")
 """Time, tokens of the prompt, tokens of the answer."""
@@ -33,7 +33,7 @@ class Entry:
     """One request of a trace."""
 
     at_ns: int
-    """From any origin; only differences count."""
+    """Time from any origin; only differences count."""
     prompt_tokens: int
     output_tokens: int
     blocks: tuple[int | str, ...] = ()
@@ -41,7 +41,7 @@ class Entry:
 
 
 Parse = Callable[[str], Entry]
-"""From a line to its entry. Raises MalformedLine."""
+"""Parser of a line. Raises MalformedLine."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,7 +38,7 @@ class AgentLoopParams(OutputRange):
     burst_every: int = Field(default=3, ge=1)
     """Every so many steps are a burst, the first such step being this one."""
     min_tool_s: float = Field(default=0.02, ge=0)
-    """From the end of an answer to the next step."""
+    """Shortest time from the end of an answer to the next step."""
     max_tool_s: float = Field(default=0.2, ge=0)
     min_output: int = Field(default=8, ge=1)
     max_output: int = Field(default=32, ge=1)
@@ -122,7 +122,7 @@ class ChatParams(OutputRange):
     min_user_tokens: int | None = Field(default=None, ge=NUMBER_TOKENS)
     lengths: Lengths = "uniform"
     min_think_s: float = Field(default=0.2, ge=0)
-    """From the end of an answer to the next turn."""
+    """Shortest time from the end of an answer to the next turn."""
     max_think_s: float = Field(default=1.0, ge=0)
 
     @model_validator(mode="after")

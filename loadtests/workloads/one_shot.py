@@ -134,7 +134,7 @@ class LongDocumentParams(OutputRange):
     min_document_tokens: int | None = Field(default=None, ge=1)
     lengths: Lengths = "uniform"
     questions: int = Field(default=5, ge=1, le=1_000_000)
-    """To each document."""
+    """Questions to each document."""
     question_tokens: int = Field(default=16, ge=NUMBER_TOKENS)
     min_output: int = Field(default=4, ge=1)
     max_output: int = Field(default=16, ge=1)

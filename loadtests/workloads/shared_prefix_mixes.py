@@ -50,17 +50,17 @@ class ParameterMixParams(SharedPrefixParams):
     """2 to `max_n` answers; where they are not sampled, each is the likeliest one."""
     max_n: int = Field(default=3, ge=2, le=16)
     temperature: float = Field(default=0.8, gt=0.0, le=2.0)
-    """Of both."""
+    """Temperature of the requests that sample."""
     stop_share: float = Field(default=0.3, ge=0.0, le=1.0)
-    """Of those with one answer: half by text, half by token."""
+    """Share of requests with a stop condition: half by text, half by token."""
     prompt_logprobs_share: float = Field(default=0.2, ge=0.0, le=1.0)
     """Not streamed, and read without a cache's help."""
     salt_share: float = Field(default=0.3, ge=0.0, le=1.0)
     salts: int = Field(default=2, ge=1)
     priorities: int = Field(default=1, ge=1)
-    """From 0 on. More than one needs a server with `--scheduling-policy priority`."""
+    """Number of priorities, from 0. More than one needs a server with `--scheduling-policy priority`."""
     chat_share: float = Field(default=0.0, ge=0.0, le=1.0)
-    """By chat completions, the prefix as the system's word. For the tiny model, whose template is known."""
+    """Share of chat completions, with the prefix as system message; only for the tiny model."""
 
 
 class ParameterMix(SharedPrefix):

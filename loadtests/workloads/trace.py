@@ -127,7 +127,7 @@ class TraceParams(Strict):
     """Parameters of `trace`. Lengths are tokens."""
 
     path: str
-    """In a scenario file, from that file's folder."""
+    """Path of the trace; in a scenario file, relative to the file's folder."""
     format: str
     speed: float = Field(default=1.0, gt=0, allow_inf_nan=False)
     """How many times faster than recorded."""

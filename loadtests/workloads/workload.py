@@ -38,7 +38,7 @@ class Sampling:
     logprobs: int = 1
     """Alternatives reported with each token's own logprob."""
     prompt_logprobs: int | None = None
-    """With it the answer comes in one piece, since the API does not stream these."""
+    """Logprobs of the prompt; the answer then comes in one piece, since the API does not stream these."""
     stop: tuple[str, ...] = ()
     stop_token_ids: tuple[int, ...] = ()
     priority: int = 0

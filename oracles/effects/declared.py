@@ -27,7 +27,7 @@ from oracles.views.struck_requests import by_name
 from oracles.views.timeline import NS_PER_S, end_ns
 
 ENDS_WITHIN_NS = 30 * NS_PER_S
-"""From a firing that the engine ends of to the exit of the server: 1 s on a quiet machine."""
+"""Longest time from a firing that ends the engine to the exit of the server: 1 s on a quiet machine."""
 SLACK_NS = NS_PER_S
 """The conductor notes a stall shortly before or after it ends the requests that wait."""
 
@@ -36,7 +36,7 @@ class Scope(NamedTuple):
     """The subjects and times at which findings can be the effect of a fault."""
 
     struck: int
-    """In how many places it struck, each of which owes the least number of findings."""
+    """Number of subjects that it struck, each of which must have the least number of findings."""
     subject: Callable[[Finding], str | None]
     """The subject by which findings are counted; None where the fault cannot have brought the finding."""
 
@@ -150,7 +150,7 @@ def _struck(history: History, fired: Sequence[FaultRecord]) -> Scope:
 
 
 def _readers(history: History, fired: Sequence[FaultRecord]) -> Scope:
-    """Those that read what was damaged or came of it, by the provenance log; without one those that may have.
+    """Requests that read damage or a result of it, by the provenance log; without a log those that may have.
 
     An answer that is compared with one of theirs may differ from it.
     """
@@ -167,7 +167,7 @@ def _readers(history: History, fired: Sequence[FaultRecord]) -> Scope:
 
 
 def _sharers(history: History, fired: Sequence[FaultRecord]) -> Scope:
-    """Those that the firings name, and those that share the first block of a prompt with them.
+    """Requests that the firings name, and requests that share the first block of a prompt with them.
 
     What a load wrote on the device is gone when its prefix cache is reset; what a store wrote in the tier may
     stay.
@@ -175,7 +175,7 @@ def _sharers(history: History, fired: Sequence[FaultRecord]) -> Scope:
     resets = [event.t_ns for event in history.events_of(PrefixCacheReset) if event.data.ok]
     meant = by_name(fired, history.requests)
     spans: dict[str, dict[float, EffectSpan]] = defaultdict(dict)
-    """By request or block, then by their end."""
+    """Spans by request or block, then by their end."""
     for line in fired:
         gone = (t_ns for t_ns in resets if t_ns > line.t_ns and direction_of(line) == "load")
         until_ns = next(gone, FOR_EVER)

@@ -235,7 +235,7 @@ EXPORTED = (
         ),
     ),
 )
-"""From 0.18 on."""
+"""Families by the release that introduced them, from 0.18 on."""
 ACCOUNTS: Mapping[Needs, Label] = {"stores": ids.STORES, "loads": ids.LOADS}
 NAME_ENDS = ("", "_count")
 """What the name of a family is followed by, where it is no histogram and where it is one."""

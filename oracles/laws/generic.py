@@ -172,7 +172,7 @@ def _unused(log: MetricLog, series: Series, found: Findings) -> None:
 
 
 ROUNDING = 1e-6
-"""Of a sum of floats, as a share of it."""
+"""Allowed error of a sum of floats, as a share of it."""
 
 
 def _histogram_sums(history: History, found: Findings) -> None:
@@ -291,7 +291,7 @@ def _bounds(histogram: Histogram, scrapes: int) -> Bounds:
 
 
 def _grown(values: Values, incarnations: Values) -> Values:
-    """By how much each is more than the one before, or, as the first of a life of the server, than 0."""
+    """The increase of each value since the one before, or since 0 at the begin of an incarnation."""
     before = np.append(0.0, values[:-1])
     before[np.append(True, incarnations[1:] != incarnations[:-1])[: len(before)]] = 0.0
     grown: Values = values - before[: len(values)]

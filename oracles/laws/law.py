@@ -52,10 +52,10 @@ class Law:
     since: Release = (0, 0)
     before: Release = EVER
     unit: Unit | None = None
-    """Of a law at rest: what requests that did not end well may have added to one side alone. Without a unit
-    the law is not judged where there are such requests."""
+    """Unit of a law at rest: requests that did not end well may have added this to one side only. Without a
+    unit, the law is not judged if there are such requests."""
     slack: float = FLOATS
-    """Of sums of times, as a share of the larger side: floats are added in another order."""
+    """Allowed error of sums of times, as a share of the larger side: floats are added in another order."""
 
     def binds(self, release: Release) -> bool:
         """Whether the law holds for a release: `since` up to, not including, `before`."""
@@ -151,11 +151,11 @@ LONGEST = "vllm:request_max_num_generation_tokens"
 CHOICES = "vllm:request_params_n"
 MAX_TOKENS = "vllm:request_params_max_tokens"
 COMPUTED_ALONE: Release = (0, 23)
-"""From here on the tokens of an engine step are those computed, not all of the prompt."""
+"""Release from which on the tokens of an engine step are those computed, not all of the prompt."""
 FLAT: Release = (0, 24)
-"""From here on transfers have names of their own for each direction."""
+"""Release from which on transfers have names of their own for each direction."""
 ONE_LOOKUP: Release = (0, 32)
-"""From here on a lookup is counted when its request is admitted, and not each time that it is tried."""
+"""Release from which on a lookup is counted when its request is admitted, not each time that it is tried."""
 CLOCKS = 1e-3
 """Two clocks of one machine: latency is of the wall clock, the parts are of the monotonic one."""
 NOT_SETTLED = "there is no scrape of the same server after the last answer, or a request did not end well"

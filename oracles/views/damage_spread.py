@@ -29,7 +29,7 @@ from history.records import FaultRecord, ProvenanceRecord
 from oracles.views.struck_requests import named
 
 LogIndex = int
-"""Of a line in the log of its scheduler."""
+"""Index of a line in the provenance log of its scheduler."""
 
 
 class Undecided(Exception):
@@ -43,9 +43,9 @@ class SchedulerLog:
         self.lines = lines
         self.times = list(accumulate((line.t_ns for line in lines), max))
         self.loads: dict[str, list[LogIndex]] = defaultdict(list)
-        """By request."""
+        """Loads by request."""
         self.stores: dict[str, list[LogIndex]] = defaultdict(list)
-        """By request."""
+        """Stores by request."""
         self.fills: dict[int, list[LogIndex]] = defaultdict(list)
         """Stores by chunk of the tier."""
         self._reused: dict[LogIndex, PrefixReused] = {}
@@ -208,11 +208,11 @@ class _Spread:
         self.tier: set[str] = set()
         """Keys whose blocks in the tier are damaged."""
         self._trails: dict[str | None, list[_Trail]] = {}
-        """On the device, in its prefix cache or to be; by their first key."""
+        """Trails on the device, in its prefix cache or soon there; by their first key."""
         self._loading: set[str | None] = set()
         """Requests that read damage, and whose loads are not in the prefix cache yet."""
         self._sound: dict[str | None, Collection[str]] = {}
-        """Of each request that read damage: the keys of its blocks before the first that was damaged."""
+        """Keys of the blocks before the first damaged one, for each request that read damage."""
 
     def reset_device(self) -> None:
         self._trails.clear()

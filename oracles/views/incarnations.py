@@ -19,7 +19,7 @@ OUTSIDE = "outside"
 KILLED = (-9, 137)
 """Exit codes of SIGKILL, as a parent sees it and as a container tells it."""
 STOPPED = (0, -15, 143)
-"""Of SIGTERM that was obeyed."""
+"""Exit codes of a server that obeyed SIGTERM."""
 FOR_EVER = float("inf")
 WITHOUT_ENGINE = ("engine_kill", "memory_squeeze")
 """The server may end of these in its own way, or is ended when the fault is undone."""
@@ -30,7 +30,7 @@ class Incarnation:
     """One life of the server: from a start to the next."""
 
     number: int
-    """From 0."""
+    """Number of the incarnation, from 0."""
     start_ns: int
     log_start: int
     """Lines that the server's log had before."""

@@ -21,7 +21,7 @@ from oracles.views.incarnations import Incarnation, incarnations, outages
 from oracles.views.timeline import Span, before_the_run, by_phase, span_of, spans
 
 Unit = Literal["requests", "prompt_tokens", "generated_tokens"]
-"""Of `Spare`."""
+"""Unit of `Spare`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,7 +231,7 @@ def phase_windows(history: History) -> list[Window]:
 
 
 def _span(history: History, phase: PhaseWindow, crowds: list[RequestRecord]) -> Span:
-    """Of the requests of a phase and of crowds; its start where there are none."""
+    """Span of the requests of a phase and of crowds; its start if there are none."""
     found = [spans(history)[phase.spec.name]] if phase.spec.name in spans(history) else []
     found += [span_of(crowds)] if crowds else []
     first = min((span.first_ns for span in found), default=phase.start_ns)

@@ -60,7 +60,7 @@ def _hide(injection: Injection, block: FoundBlock) -> None:
 
 
 def _computed_itself(case: FiredFault) -> Doubt | None:
-    """By its usage, a request with an injected miss computed at least one whole block of its prompt."""
+    """A request with an injected miss computed at least one whole block of its prompt, by its usage."""
     size = case.history.plan.scenario.server.block_size
     reported = False
     for record in case.fired:

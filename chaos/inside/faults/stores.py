@@ -31,7 +31,7 @@ class TierBlocks(Firing, frozen=True):
 
     blocks: Count
     key: str
-    """Of the first one, hexadecimal."""
+    """Key of the first block, hexadecimal."""
 
 
 class TierShrunk(Firing, frozen=True):

@@ -139,7 +139,7 @@ class BlocksInFlight:
 
     def __init__(self) -> None:
         self._blocks: dict[Any, str | None] = {}
-        """With the request that brought them."""
+        """Stored blocks, each with the request that brought it."""
 
     def begin(self, blocks: Iterable[Any], request: str | None) -> None:
         """Remember blocks of a copy of a request."""

@@ -83,7 +83,7 @@ QUIET_S = 0.2
 AT_LEAST_EVERY_S = 1.0
 """And so often while there is no quiet."""
 MOST_VIOLATIONS = 200
-"""Of one process. A rule that is always broken must not fill the disk."""
+"""Most violations that one process lists. A rule that is always violated must not fill the disk."""
 
 
 class AuditLog:

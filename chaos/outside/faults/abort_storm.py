@@ -56,7 +56,7 @@ class _Storm:
         self._burst.disconnect()
 
     def reverted(self) -> ClientsLeft | None:
-        """Only after the proof, which has all the evidence."""
+        """What was reverted; only after the proof, which has all the evidence."""
         return ClientsLeft(clients=len(self._burst.clients)) if self._evidence is not None else None
 
     def _collect_evidence(self) -> AbortStorm:
@@ -139,7 +139,7 @@ def _end(client: BurstClient) -> tuple[Outcome, RequestError | None]:
 
 
 def _left(case: FiredFault) -> Doubt | None:
-    """Of each crowd's requests the server says of one at least that it gave it up."""
+    """The server's journal shows an abort of at least one request of each crowd."""
     left = case.abandoned()
     records = {record.id: record for record in case.history.requests}
     for line in case.fired:

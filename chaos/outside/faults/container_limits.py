@@ -99,7 +99,7 @@ class MemoryLimit(EngineKill):
         super().__init__(injection, ContainerTarget(server, restarter), restarter)
         self._server = server
         self._limits: _MemoryLimits | None = None
-        """As they were before."""
+        """The limits before the injection."""
         self._there: set[int] = set()
 
     def apply(self) -> None:
@@ -198,7 +198,7 @@ def _slower(case: FiredFault) -> Doubt | None:
 
 
 def _rate(times_ns: Sequence[int], begin_ns: int, end_ns: int) -> float:
-    """Of those within, a second."""
+    """Tokens per second within these times."""
     within = sum(begin_ns <= t_ns <= end_ns for t_ns in times_ns)
     return within * NS_PER_S / (end_ns - begin_ns)
 

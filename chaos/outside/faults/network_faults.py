@@ -31,7 +31,7 @@ NOBODY = Doubt("no-request", "no request was in flight")
 IN_PIPES_NS = 250_000_000
 """What the client's kernel had already, it may read so much later."""
 SHARE = 0.9
-"""Of the time that was injected: what the client's own clock must show."""
+"""Share of the injected time that the client's own clock must show."""
 
 
 class _NetworkFault:
@@ -210,7 +210,7 @@ def _within(case: FiredFault, during: FaultWindow) -> Iterator[RequestRecord]:
 
 
 def _longest_silence_ms(record: RequestRecord) -> float:
-    """From its start to its last token."""
+    """The longest silence from the start of a request to its last token."""
     return max((later - earlier for earlier, later in pairwise((0, *record.chunk_us))), default=0) / US_PER_MS
 
 

@@ -39,13 +39,13 @@ class HttpMessageTracker:
 
 
 class _Requests:
-    """Of the client."""
+    """Parser of the client's requests."""
 
     def __init__(self) -> None:
         self._parser: HttpRequestParser | None = HttpRequestParser(self)
         self._begun: list[str] = []
         self._name: bytes | None = None
-        """Of the request whose head is not complete."""
+        """Name of the request whose head is not complete."""
 
     def begun_with(self, data: bytes) -> list[str]:
         """The ids of the requests whose heads are complete with these bytes, or turn out to be wrong."""
@@ -68,7 +68,7 @@ class _Requests:
 
 
 class _Responses:
-    """Of the server."""
+    """Parser of the server's responses."""
 
     def __init__(self) -> None:
         self._parser: HttpResponseParser | None = HttpResponseParser(self)

@@ -13,7 +13,7 @@ from chaos.outside.network.proxy_control import ProxyEffect
 from history.protocol.outside import BytesDelayed, NetworkCut, SlowRead
 
 UP = "up"
-"""From the client to the server."""
+"""The direction from the client to the server."""
 DOWN = "down"
 PACE_S = 0.05
 """A slow reader takes a little so often."""
@@ -31,7 +31,7 @@ class Counters:
     waiting: int = 0
     passed: int = 0
     bytes: int = 0
-    """Of those that have passed."""
+    """Bytes of the chunks that have passed."""
     shortest_s: float = float("inf")
     longest_s: float = 0.0
     requests: dict[str, None] = field(default_factory=dict)

@@ -153,7 +153,7 @@ class Pipe:
 
 READ_BYTES = 64 << 10
 NO_LINGER = struct.pack("ii", 1, 0)
-"""With it a connection that is closed is reset."""
+"""Socket option: closing the connection resets it."""
 
 
 class Endpoint(asyncio.BufferedProtocol):
@@ -170,7 +170,7 @@ class Endpoint(asyncio.BufferedProtocol):
         """`received` gets what was read; `lost` is called when the connection is gone."""
         self.gone = False
         self.was_reset = False
-        """By the other side."""
+        """Whether the other side reset the connection."""
         self._reads_for = reads_for
         self._writes_for = writes_for
         self._received = received

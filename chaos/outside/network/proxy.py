@@ -28,7 +28,7 @@ from chaos.outside.network.proxy_control import ProxyCommand, ProxyEffect, Proxy
 
 SMALL_BUFFER = 4096
 SMALL_SEGMENT = 536
-"""Of a slow reader's connection, bytes: else the kernels of both sides would take a whole answer."""
+"""Segment size of a slow reader's connection, bytes: else the kernels would buffer a whole answer."""
 
 Address = tuple[str, int]
 
@@ -45,7 +45,7 @@ class ProxiedConnection:
         self._client: Endpoint | None = None
         self._upstream: Endpoint | None = None
         self._slow: SlowReading | None = None
-        """For whom the connection to the server was made."""
+        """Slow reading of the client for whom the connection to the server was made."""
         self._connecting: asyncio.Task[None] | None = None
         self._ended = 0
         """Pipes that have ended."""
@@ -167,7 +167,7 @@ def _connection(slow: SlowReading | None) -> socket.socket:
 
 
 Timestamps = tuple[int, int]
-"""By wall clock and monotonic clock, ns."""
+"""Wall clock and monotonic clock, ns."""
 
 
 class Proxy:

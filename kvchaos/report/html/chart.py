@@ -35,7 +35,7 @@ class ChartLine:
 
     label: str
     number: int
-    """From 1; gives colour and dashes."""
+    """Number from 1; gives colour and dashes."""
     path: str
     value_range: str
     """Least and greatest value as text, or "no data"."""

@@ -75,7 +75,7 @@ class PageDrawings:
     coverage: Grid
     lanes: Lanes
     evidence_links: dict[int, EvidenceLinks]
-    """By the number of the finding."""
+    """Links by the number of the finding."""
 
 
 @dataclass(frozen=True)

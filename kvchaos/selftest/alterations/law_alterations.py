@@ -71,7 +71,7 @@ def _never_exported(family: str, history: History) -> History:
 
 
 def _begun(label: Label, begun: int, history: History) -> History:
-    """In the audit's balances, so many transfers of an account had begun."""
+    """A history whose audit says that so many transfers of an account had begun."""
 
     def other(line: LedgerRecord) -> LedgerRecord:
         balance = line.balance

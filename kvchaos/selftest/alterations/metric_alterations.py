@@ -64,7 +64,7 @@ def _none(_: float) -> float:
 
 
 def _frozen(history: History, metrics: tuple[str, ...], *, running: float, waiting: float) -> History:
-    """From the begin of the longest phase on these counters stand still; the gauges have these values."""
+    """A history whose counters stop at the longest phase, with these values of the gauges."""
     longest = max(history.phases(), key=lambda phase: phase.end_ns - phase.start_ns)
     lines = list(_frozen_lines(history, longest.start_ns, metrics, running, waiting))
     quarter_s = (longest.end_ns - longest.start_ns) / NS_PER_S / 4

@@ -145,7 +145,7 @@ LINES = {
     "request-exception": "Exception in ASGI application",
     "exception": "Traceback (most recent call last):",
 }
-"""By the name of the rule."""
+"""Rules by their name."""
 
 
 def _logged(line: str, history: History) -> History:

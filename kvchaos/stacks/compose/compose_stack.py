@@ -71,7 +71,7 @@ class ComposeStack:
         self.folder = run_dir
         """Holds the files that are mounted into the containers."""
         self.run_dir = run_dir
-        """Of the run that uses the server now."""
+        """Directory of the run that uses the server now."""
         self._client = client
         self._options = options
         self._registry = registry
@@ -227,7 +227,7 @@ class ComposeStack:
             raise UsageError(f"docker compose up: {last_line[0]}; see {self.run_dir / LOG}")
 
     def _save_logs(self) -> None:
-        """Of the server's companions; the server writes its own."""
+        """Save the logs of the server's companions; the server writes its own."""
         with docker_errors_named("logs of the containers"):
             for container in containers_of(self._client, self._options.name):
                 if container.labels[SERVICE_LABEL] != SERVER:
@@ -249,7 +249,7 @@ class ComposeStack:
             self._client.close()
 
     def _down(self, grace_s: float) -> None:
-        """By Compose, then by label whatever it left."""
+        """Remove all by Compose, then by label what it left."""
         command = self._compose("down", "--volumes", "--remove-orphans", "--timeout", str(round(grace_s)))
         with (
             (self.run_dir / LOG).open("ab") as log,

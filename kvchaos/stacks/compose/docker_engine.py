@@ -55,7 +55,7 @@ def docker_errors_named(what: str) -> Iterator[None]:
 
 
 def _address() -> str:
-    """As the command line has it: from the environment, else of its current context."""
+    """Address of the engine as the command line has it: from the environment, else of its current context."""
     if named := os.environ.get("DOCKER_HOST"):
         return named
     command = ("docker", "context", "inspect", "--format", "{{.Endpoints.docker.Host}}")

@@ -105,12 +105,12 @@ class ComposePrometheus:
 
 PROMETHEUS_PORT_VARIABLE = "KVCHAOS_PROMETHEUS_PORT"
 SHM_BESIDE_TIER = 2 * GIB
-"""For messages between the server's processes."""
+"""Shared memory for messages between the server's processes."""
 CPU_PERIOD_US = 20_000
-"""As compose.cpu.yaml has it."""
+"""Period as in compose.cpu.yaml."""
 CPU_LEFT = 0.25
-"""Of a processor, to the load and the suite, beside a server that computes on all of them. Without it the
-kernel was observed to leave them none for up to 5 s, since containers are a group of their own to it."""
+"""Share of a processor for the load generator and the suite; the server may use the rest. Without this share
+the kernel gave them no processor for up to 5 s, since it schedules containers as one group."""
 OVERLAY: dict[Platform, str] = {"cpu": "cpu", "cuda": "gpu"}
 
 
@@ -192,7 +192,7 @@ def _make_folders(request: LaunchRequest) -> None:
 
 
 def _model(platform: Platform, cache: Path) -> tuple[ServedModel, Path | None]:
-    """As the server sees it, and its folder on this machine if it has one."""
+    """The model as the server sees it, and its folder on this machine if it has one."""
     if platform == "cpu":
         folder = tiny_model.ensure_model(models_folder(cache))
         return replace(tiny(folder), name=MODEL_INSIDE), folder
