@@ -20,6 +20,7 @@ from history.records import RequestRecord
 from history.scenario import ClientKind, StackName, WorkloadSpec
 from history.stack_capabilities import CAPABILITIES
 from history.verdict import RunVerdict
+from kvchaos import __version__
 from kvchaos.bench.bench_analysis import FigurePair
 from kvchaos.bench.bench_file import (
     Bench,
@@ -36,12 +37,13 @@ from kvchaos.campaign.campaign import run_one
 from kvchaos.errors import UsageError
 from kvchaos.judging.judge_run import judge, judge_run_dir
 from kvchaos.paths import Workspace
-from kvchaos.planning.run_plan import RunRequest, make_run_dir
+from kvchaos.planning.run_plan import RunRequest, git_state, host, make_run_dir
 from kvchaos.servers.server_registry import ServerEnv
 from kvchaos.stacks.attach import AttachedServer
 from oracles.speed import Speed, speed_of, speeds
 from oracles.views.timeline import by_phase
 
+ROOT = Path(__file__).parents[2]
 ATTEMPTS = 2
 """A run whose outcome is unknown, for example because the client was the limit, is repeated once."""
 SEED_STRIDE = 1_000_003
@@ -162,6 +164,26 @@ def new_folder(kind: Kind, scenario: str, runs: Path) -> Path:
     """The folder of a measurement, in which its runs lie, too. Raises UsageError."""
     moment = datetime.now(UTC)
     return make_run_dir(runs, f"bench-{kind}-{scenario}-{moment:%m%d-%H%M%S}-{secrets.token_hex(2)}")
+
+
+def bench_of(
+    kind: Kind, base: BenchScenario, targets: Sequence[BenchTarget], slo: Slo | None, seeds: Sequence[int]
+) -> Bench:
+    """A measurement before its first run."""
+    return Bench(
+        kind=kind,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        scenario=base.scenario.name,
+        phase=base.phase.name,
+        sides=[target.side for target in targets],
+        servers=[target.server.vllm for target in targets],
+        chain=base.chain,
+        slo=slo,
+        host=host(),
+        kvchaos=__version__,
+        git=git_state(ROOT),
+        wanted=list(seeds),
+    )
 
 
 def remeasure(bench: Bench, folder: Path) -> Bench:

@@ -12,7 +12,7 @@ import typer
 from history.scenario import ClientKind, StackName
 from history.stack_capabilities import CAPABILITIES
 from kvchaos.bench.bench_file import Slo, read_bench, write_bench
-from kvchaos.bench.bench_runner import BenchTarget, LoadOptions, remeasure, slice_pairs
+from kvchaos.bench.bench_runner import BenchTarget, LoadOptions, bench_of, remeasure, slice_pairs
 from kvchaos.bench.bench_scenarios import (
     CLIENT_MS,
     IN_FLIGHT,
@@ -24,7 +24,7 @@ from kvchaos.bench.bench_scenarios import (
 )
 from kvchaos.bench.bench_tables import ratio_tables
 from kvchaos.bench.procedures import RateProfile, compare, search, sweep
-from kvchaos.cli.bench_session import bench_of, conduct, print_sheets, show
+from kvchaos.cli.bench_session import conduct, print_sheets, show
 from kvchaos.cli.run_command import DEFAULT_CLIENT, DEFAULT_SEED, DEFAULT_STACK, MAX_SEED, server_for
 from kvchaos.errors import UsageError
 from kvchaos.paths import cache_folder

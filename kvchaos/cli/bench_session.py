@@ -3,32 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 
 import typer
 from rich.console import Console
 
 from history.verdict import Outcome
-from kvchaos import __version__
-from kvchaos.bench.bench_file import PAGE, Bench, Kind, Slo
+from kvchaos.bench.bench_file import PAGE, Bench
 from kvchaos.bench.bench_page import page_html
 from kvchaos.bench.bench_runner import (
     BenchRunner,
-    BenchTarget,
     LoadOptions,
     MeasurementInterrupted,
     new_folder,
 )
-from kvchaos.bench.bench_scenarios import BenchScenario
 from kvchaos.bench.bench_tables import Table, conclusions, missing_seeds, tables
 from kvchaos.campaign.campaign import clean_orphans
 from kvchaos.errors import UsageError
 from kvchaos.paths import Workspace, cache_folder, runs_folder
-from kvchaos.planning.run_plan import git_state, host
 from kvchaos.report.text_tables import plain_table, print_table
 
-ROOT = Path(__file__).parents[2]
 Conduct = Callable[[BenchRunner], None]
 """Makes all runs of a measurement."""
 
@@ -73,23 +67,3 @@ def print_sheets(found: Sequence[Table]) -> None:
         for row in sheet.rows:
             table.add_row(*row)
         print_table(table)
-
-
-def bench_of(
-    kind: Kind, base: BenchScenario, targets: Sequence[BenchTarget], slo: Slo | None, seeds: Sequence[int]
-) -> Bench:
-    """A measurement before its first run."""
-    return Bench(
-        kind=kind,
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
-        scenario=base.scenario.name,
-        phase=base.phase.name,
-        sides=[target.side for target in targets],
-        servers=[target.server.vllm for target in targets],
-        chain=base.chain,
-        slo=slo,
-        host=host(),
-        kvchaos=__version__,
-        git=git_state(ROOT),
-        wanted=list(seeds),
-    )

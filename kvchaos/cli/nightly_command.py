@@ -11,28 +11,29 @@ import typer
 from rich.console import Console
 
 from history.scenario import ClientKind, StackName
+from history.stack_capabilities import CAPABILITIES
 from kvchaos.bench.bench_runner import LoadOptions
-from kvchaos.bench.bench_scenarios import BenchScenario, at_rates, bench_scenario
 from kvchaos.campaign.campaign import clean_orphans
 from kvchaos.cli.night_branch_commands import fetch_history_command, publish_history_command
+from kvchaos.cli.nightly_bisect_command import bisect_command
 from kvchaos.cli.nightly_proof_commands import prove_command
 from kvchaos.cli.run_command import DEFAULT_CLIENT, DEFAULT_STACK, server_for
 from kvchaos.errors import UsageError
 from kvchaos.nightly.decision import Decision
 from kvchaos.nightly.night_changes import accepted_level, change_lines, earlier_noise
 from kvchaos.nightly.night_records import Night, NightKind, NightPoint
-from kvchaos.nightly.night_runner import EarlierNights, NightRunner, NightSetup
+from kvchaos.nightly.night_runner import EarlierNights, NightRunner, NightServer, NightSetup
 from kvchaos.nightly.night_store import NightHistory, append_night, read_nights
-from kvchaos.nightly.nightly_file import NightMeasurement, read_nightly_file
+from kvchaos.nightly.nightly_file import measured_scenario, read_nightly_file
 from kvchaos.nightly.rejudging import differing_decisions
 from kvchaos.paths import Workspace, cache_folder, runs_folder
-from kvchaos.planning.scenario_file import find_scenario, load_scenario
 from kvchaos.report.text_tables import plain_table, print_table
 
 EXIT_REGRESSED, EXIT_BLIND, EXIT_INTERRUPTED = 1, 2, 130
 SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 DURATION = re.compile(r"(\d+(?:\.\d+)?)([smh])")
 app = typer.Typer(no_args_is_help=True, help="Track performance night by night.")
+app.command("bisect")(bisect_command)
 
 HistoryOption = Annotated[Path, typer.Option(help="Folder of the history. It is created if it is missing.")]
 
@@ -40,8 +41,12 @@ HistoryOption = Annotated[Path, typer.Option(help="Folder of the history. It is 
 @app.command("run")
 def run_night_command(
     file: Annotated[Path, typer.Argument(help="What to measure: a file such as examples/nightly.yaml.")],
-    candidate: Annotated[str, typer.Option(help="Server environment to judge (kvchaos server list).")],
-    control: Annotated[str, typer.Option(help="Pinned server environment to compare with.")],
+    candidate: Annotated[
+        str, typer.Option(help="Server environment to judge (kvchaos server list); with attach its URL.")
+    ],
+    control: Annotated[
+        str, typer.Option(help="Pinned server environment to compare with; with attach its URL.")
+    ],
     history: HistoryOption,
     budget: Annotated[
         str, typer.Option("--for", help="Longest duration of the night, such as 4h, 90m or 600s.")
@@ -69,8 +74,10 @@ def run_night_command(
     scenarios = [measured_scenario(each, file.parent) for each in wanted.measurements]
     chosen = kind if kind != "auto" else due_kind(past, wanted.control_every)
     cache = cache_folder()
-    pinned = server_for(stack, None, control, cache)
-    judged = pinned if chosen == "control" else server_for(stack, None, candidate, cache)
+    pinned = night_server(stack, control, cache)
+    judged = night_server(stack, candidate, cache)
+    if chosen == "control":
+        judged = control_side(stack, pinned, judged)
     workspace = Workspace(cache=cache, runs=runs.absolute() if runs else runs_folder(), port=None)
     console = Console(stderr=True)
     clean_orphans(workspace, console)
@@ -117,16 +124,26 @@ def parse_duration(text: str) -> float:
     return float(found[1]) * SECONDS[found[2]]
 
 
-def measured_scenario(measurement: NightMeasurement, folder: Path) -> BenchScenario:
-    """The scenario of a measurement; a path is relative to the file that names it. Raises UsageError."""
-    path = folder / measurement.scenario
-    named = path if path.suffix and path.is_file() else find_scenario(measurement.scenario)
-    base = bench_scenario(load_scenario(named), measurement.phase)
-    if measurement.rates:
-        at_rates(
-            base, measurement.rates, measurement.seconds
-        )  # A mistake is reported before anything starts.
-    return base
+def night_server(stack: StackName, name: str, cache: Path) -> NightServer:
+    """The server of a name, or the one that runs at a URL. Raises UsageError."""
+    if CAPABILITIES[stack].starts_server:
+        return server_for(stack, None, name, cache)
+    return server_for(stack, name, None, cache)
+
+
+def control_side(stack: StackName, control: NightServer, candidate: NightServer) -> NightServer:
+    """The second side of a control night: the control, or a second running server of its release.
+
+    Raises UsageError for a running server of another release.
+    """
+    if CAPABILITIES[stack].starts_server:
+        return control
+    if candidate.vllm != control.vllm:
+        raise UsageError(
+            f"a control night compares {control.vllm} with itself; {candidate.name} runs {candidate.vllm}; "
+            "attach a second server of the control, or give --kind comparison"
+        )
+    return candidate
 
 
 def due_kind(past: NightHistory, control_every: int) -> NightKind:

@@ -13,13 +13,14 @@ from rich.console import Console
 
 from history.reader import UnreadableRun, read_plan
 from history.scenario import StackName
+from history.stack_capabilities import CAPABILITIES
 from kvchaos import __version__
-from kvchaos.bench.bench_file import Bench
 from kvchaos.bench.bench_runner import (
     BenchRunner,
     BenchTarget,
     LoadOptions,
     MeasurementInterrupted,
+    bench_of,
     new_folder,
 )
 from kvchaos.bench.bench_scenarios import BenchScenario, at_rates
@@ -41,7 +42,6 @@ from kvchaos.nightly.night_records import (
 from kvchaos.nightly.night_series import (
     CANDIDATE,
     CONTROL,
-    SIDES,
     SeriesPairs,
     paired_runs,
     series_name,
@@ -49,11 +49,13 @@ from kvchaos.nightly.night_series import (
 )
 from kvchaos.nightly.nightly_file import NightlyFile, NightMeasurement
 from kvchaos.paths import Workspace
-from kvchaos.planning.run_plan import git_state, host
+from kvchaos.planning.run_plan import git_state
 from kvchaos.servers.server_registry import ServerEnv
 from kvchaos.stacks.attach import AttachedServer
 
 ROOT = Path(__file__).parents[2]
+SEEDS_OF_A_SECOND = 1_000
+"""Distance of the first seeds of two nights that begin a second apart."""
 UNKNOWN_MODEL = "unknown"
 DEFAULT_LOAD = LoadOptions()
 NightServer = ServerEnv | AttachedServer
@@ -106,6 +108,13 @@ class NightRunner:
         """The night's id: its start."""
         return _moment(self._began)
 
+    @property
+    def _first_seed(self) -> int:
+        """The seed of the file; on a running server, which may know earlier prompts, one of this night."""
+        if CAPABILITIES[self._setup.stack].starts_server:
+            return self._setup.file.seed
+        return self._setup.file.seed + int(self._began.timestamp()) * SEEDS_OF_A_SECOND
+
     def run(self) -> Night:
         """Measure until the last measurement, the end of the budget, or a signal. Raises UsageError."""
         for measurement, base in zip(self._setup.file.measurements, self._setup.scenarios, strict=True):
@@ -133,13 +142,13 @@ class NightRunner:
 
     def _measure(self, measurement: NightMeasurement, base: BenchScenario) -> None:
         setup, plan = self._setup, self._setup.file.procedure
-        seeds = StageSeeds.of(setup.file.seed, plan)
+        seeds = StageSeeds.of(self._first_seed, plan)
         loaded = at_rates(base, measurement.rates, measurement.seconds) if measurement.rates else base
         targets = (
             BenchTarget(CONTROL, loaded, setup.control, setup.stack),
             BenchTarget(CANDIDATE, loaded, setup.candidate, setup.stack),
         )
-        bench = self._bench(base, [*seeds.screen, *seeds.confirm])
+        bench = bench_of("compare", base, targets, None, [*seeds.screen, *seeds.confirm])
         folder = new_folder("compare", bench.scenario, setup.workspace.runs)
         runner = BenchRunner(bench, folder, setup.workspace, setup.load, self._console)
         scenario = bench.scenario
@@ -212,23 +221,6 @@ class NightRunner:
         load = (setup.stack, setup.load.client, setup.load.workers)
         return series_identity(
             self._machine, self._control, loaded.scenario, self._model, installed_code(), load
-        )
-
-    def _bench(self, base: BenchScenario, seeds: Sequence[int]) -> Bench:
-        setup = self._setup
-        return Bench(
-            kind="compare",
-            created=datetime.now(UTC).isoformat(timespec="seconds"),
-            scenario=base.scenario.name,
-            phase=base.phase.name,
-            sides=list(SIDES),
-            servers=[setup.control.vllm, setup.candidate.vllm],
-            chain=base.chain,
-            slo=None,
-            host=host(),
-            kvchaos=__version__,
-            git=git_state(ROOT),
-            wanted=list(seeds),
         )
 
 

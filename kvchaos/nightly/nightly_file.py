@@ -11,8 +11,10 @@ from pydantic import Field, model_validator
 from history.strict_model import Name, Strict, read_model
 from history.strict_yaml import BadYaml, Value
 from kvchaos.bench.bench_file import FIGURES
+from kvchaos.bench.bench_scenarios import BenchScenario, at_rates, bench_scenario
 from kvchaos.errors import UsageError
 from kvchaos.nightly.detection_power import Procedure
+from kvchaos.planning.scenario_file import find_scenario, load_scenario
 
 MAX_WATCHED = 40
 """Series that raise alarms. More of them raise the rate of false alarms and the number of lines to read."""
@@ -82,6 +84,18 @@ def read_nightly_file(path: Path) -> NightlyFile:
         return read_model(path, _parse)
     except BadYaml as error:
         raise UsageError(str(error)) from error
+
+
+def measured_scenario(measurement: NightMeasurement, folder: Path) -> BenchScenario:
+    """The scenario of a measurement; a path is relative to the file that names it. Raises UsageError."""
+    path = folder / measurement.scenario
+    named = path if path.suffix and path.is_file() else find_scenario(measurement.scenario)
+    base = bench_scenario(load_scenario(named), measurement.phase)
+    if measurement.rates:
+        at_rates(
+            base, measurement.rates, measurement.seconds
+        )  # A mistake is reported before anything starts.
+    return base
 
 
 def _parse(content: Value) -> NightlyFile:

@@ -10,7 +10,7 @@ import pytest
 from msgspec.structs import replace
 
 from kvchaos.cli.app import run as command_line
-from kvchaos.cli.nightly_command import due_kind, exit_code, measured_scenario, parse_duration
+from kvchaos.cli.nightly_command import control_side, due_kind, exit_code, parse_duration
 from kvchaos.errors import UsageError
 from kvchaos.nightly.decision import Decision, Result, decide
 from kvchaos.nightly.detection_power import Procedure
@@ -23,8 +23,10 @@ from kvchaos.nightly.night_records import (
     ServerBuild,
 )
 from kvchaos.nightly.night_store import append_night, night_history
-from kvchaos.nightly.nightly_file import NightMeasurement
+from kvchaos.nightly.nightly_file import NightMeasurement, measured_scenario
 from kvchaos.nightly.rejudging import differing_decisions
+from kvchaos.stacks.attach import AttachedServer
+from tests.support.fake_server_runs import register_fake
 
 LEAST = math.log(1.03)
 IDENTITY = "0123456789abcdef"
@@ -66,6 +68,13 @@ def point(day: int, screen: Sequence[float], decision: Decision | None = None) -
     )
 
 
+def attached(port: int, vllm: str) -> AttachedServer:
+    url = f"http://127.0.0.1:{port}"
+    return AttachedServer(
+        name=url, vllm=vllm, base_url=url, model="tiny", max_model_len=512, block_size=16, gpu_blocks=40
+    )
+
+
 @pytest.mark.parametrize(("text", "seconds"), [("4h", 14_400), ("90m", 5_400), ("1.5m", 90), ("600s", 600)])
 def test_duration_is_a_number_with_its_unit(text: str, seconds: float) -> None:
     assert parse_duration(text) == seconds
@@ -85,6 +94,20 @@ def test_every_seventh_night_is_a_control_night() -> None:
         kinds.append(kind)
         nights.append(night(day, kind))
     assert [day for day, kind in enumerate(kinds, start=1) if kind == "control"] == [7, 14]
+
+
+def test_control_night_on_running_servers_needs_two_of_one_release() -> None:
+    control, same, other = (
+        attached(port, vllm) for port, vllm in ((1, "0.32.0"), (2, "0.32.0"), (3, "0.31.0"))
+    )
+    assert control_side("attach", control, same) is same
+    with pytest.raises(UsageError, match=r"127.0.0.1:3 runs 0.31.0"):
+        control_side("attach", control, other)
+
+
+def test_control_night_starts_the_control_on_both_sides(tmp_path: Path) -> None:
+    control, candidate = (register_fake(tmp_path, name=name) for name in ("control", "candidate"))
+    assert control_side("local", control, candidate) is control
 
 
 @pytest.mark.parametrize(

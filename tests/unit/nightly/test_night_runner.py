@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import io
-from dataclasses import dataclass, field
 from pathlib import Path
 
-import msgspec
 import pytest
 from rich.console import Console
 
-from kvchaos.bench.bench_file import BenchRun
-from kvchaos.bench.bench_runner import BenchRunner, BenchTarget, MeasurementInterrupted
 from kvchaos.bench.bench_scenarios import bench_scenario
-from kvchaos.nightly import night_runner
 from kvchaos.nightly.detection_power import NO_NOISE
 from kvchaos.nightly.night_measuring import Deadline
 from kvchaos.nightly.night_records import NightPoint
@@ -21,53 +16,13 @@ from kvchaos.nightly.night_runner import EarlierNights, NightRunner, NightSetup
 from kvchaos.nightly.nightly_file import NightlyFile, NightMeasurement
 from kvchaos.paths import Workspace
 from kvchaos.planning.scenario_file import load_scenario
-from tests.support.bench_results import bench_run, figures
 from tests.support.fake_server_runs import register_fake, scenario, write_scenario
-
-SPREAD = (1.0, 1.004, 0.997, 1.002, 0.999, 1.003)
-"""Factors of the figures of consecutive seeds."""
-
-
-@dataclass
-class ScriptedRuns:
-    """In place of real runs: figures that depend on the side and the seed."""
-
-    slowdown: float = 1.0
-    """Of the candidate."""
-    failing: str = ""
-    """The side whose runs are not as expected."""
-    interrupt_at: int = 10_000
-    measured: list[tuple[str, int]] = field(default_factory=list)
-
-    def measure(self, runner: BenchRunner, target: BenchTarget, phases: list[str], seed: int) -> BenchRun:
-        if len(self.measured) >= self.interrupt_at:
-            raise MeasurementInterrupted
-        self.measured.append((target.side, seed))
-        factor = SPREAD[(seed * 7 + (target.side == "control")) % len(SPREAD)]
-        slow = self.slowdown if target.side == "candidate" else 1.0
-        failed = "logs: an exception" if target.side == self.failing else None
-        run = bench_run(
-            seed,
-            (None, figures(ttft_ms=50.0 * factor * slow, tokens_per_s=100.0)),
-            side=target.side,
-            why_not=failed,
-        )
-        if failed:
-            run = msgspec.structs.replace(run, outcome="not as expected")
-        runner.bench = msgspec.structs.replace(runner.bench, runs=[*runner.bench.runs, run])
-        return run
+from tests.support.scripted_measurements import ScriptedRuns, script_measurements
 
 
 @pytest.fixture
 def runs(monkeypatch: pytest.MonkeyPatch) -> ScriptedRuns:
-    scripted = ScriptedRuns()
-
-    def measure(runner: BenchRunner, target: BenchTarget, phases: list[str], seed: int) -> BenchRun:
-        return scripted.measure(runner, target, phases, seed)
-
-    monkeypatch.setattr(BenchRunner, "measure", measure)
-    monkeypatch.setattr(night_runner, "_model_of", lambda run_dir: "tiny")
-    return scripted
+    return script_measurements(monkeypatch)
 
 
 def night_of(folder: Path, budget_s: float = 3600.0, accepted: float = 0.0) -> NightRunner:
@@ -106,7 +61,7 @@ def test_equal_builds_take_the_pairs_of_the_screen_only(tmp_path: Path, runs: Sc
 
 
 def test_slower_candidate_is_confirmed_with_fresh_seeds_at_once(tmp_path: Path, runs: ScriptedRuns) -> None:
-    runs.slowdown = 1.1
+    runs.slow = {"candidate": 1.1}
     night = night_of(tmp_path)
     line = night.run()
     seeds = [seed for side, seed in runs.measured if side == "candidate"]
@@ -119,7 +74,7 @@ def test_slower_candidate_is_confirmed_with_fresh_seeds_at_once(tmp_path: Path, 
 
 
 def test_other_series_of_a_confirmation_stay_same(tmp_path: Path, runs: ScriptedRuns) -> None:
-    runs.slowdown = 1.1
+    runs.slow = {"candidate": 1.1}
     night = night_of(tmp_path)
     night.run()
     found = point(night, "small/load/throughput").decision
@@ -135,7 +90,7 @@ def test_context_has_pairs_and_no_decision(tmp_path: Path, runs: ScriptedRuns) -
 
 
 def test_accepted_slowdown_needs_no_confirmation(tmp_path: Path, runs: ScriptedRuns) -> None:
-    runs.slowdown = 1.1
+    runs.slow = {"candidate": 1.1}
     night = night_of(tmp_path, accepted=0.0953)
     night.run()
     assert len(runs.measured) == 12
