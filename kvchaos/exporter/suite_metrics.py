@@ -100,10 +100,10 @@ def _requests(state: LiveRunState) -> Iterable[Metric]:
     tokens = CounterMetricFamily("kvchaos_tokens", "Tokens that clients received.", labels=["phase"])
     ttft = HistogramMetricFamily(
         "kvchaos_ttft_seconds",
-        "TTFT of good answers, from the scheduled time.",
+        "TTFT of successful requests, from the scheduled time.",
         labels=["phase"],
     )
-    itl = HistogramMetricFamily("kvchaos_itl_seconds", "ITL of good answers.", labels=["phase"])
+    itl = HistogramMetricFamily("kvchaos_itl_seconds", "ITL of successful requests.", labels=["phase"])
     for phase in (phase.name for phase in state.plan.scenario.phases):
         counts, latency = state.counts(phase), state.latency(phase)
         for outcome, of in OUTCOMES.items():

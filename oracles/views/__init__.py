@@ -1,1 +1,1 @@
-"""Views of the history that several judges share. They judge nothing."""
+"""Views of the records that several oracles share."""
