@@ -16,12 +16,18 @@ from kvchaos.bench.bench_runner import LoadOptions
 from kvchaos.campaign.campaign import clean_orphans
 from kvchaos.cli.night_branch_commands import fetch_history_command, publish_history_command
 from kvchaos.cli.nightly_bisect_command import bisect_command
+from kvchaos.cli.nightly_history_commands import (
+    accept_command,
+    creep_command,
+    export_command,
+    page_command,
+)
 from kvchaos.cli.nightly_proof_commands import prove_command
 from kvchaos.cli.run_command import DEFAULT_CLIENT, DEFAULT_STACK, server_for
 from kvchaos.errors import UsageError
 from kvchaos.nightly.decision import Decision
 from kvchaos.nightly.night_changes import accepted_level, change_lines, earlier_noise
-from kvchaos.nightly.night_records import Night, NightKind, NightPoint
+from kvchaos.nightly.night_records import Digest, Night, NightKind, NightPoint
 from kvchaos.nightly.night_runner import EarlierNights, NightRunner, NightServer, NightSetup
 from kvchaos.nightly.night_store import NightHistory, append_night, read_nights
 from kvchaos.nightly.nightly_file import measured_scenario, read_nightly_file
@@ -92,7 +98,7 @@ def run_night_command(
         stack=stack,
         load=LoadOptions(workers, client),
     )
-    runner = NightRunner(setup, earlier_nights(past), console)
+    runner = NightRunner(setup, earlier_nights(past, chosen), console)
     night = runner.run()
     append_night(history, night, runner.points, change_lines(past, night, runner.points))
     print_points(runner.points)
@@ -154,10 +160,14 @@ def due_kind(past: NightHistory, control_every: int) -> NightKind:
     return "control"
 
 
-def earlier_nights(past: NightHistory) -> EarlierNights:
-    """What the history says of each series."""
+def earlier_nights(past: NightHistory, kind: NightKind) -> EarlierNights:
+    """What the history says of each series. A control night measures no candidate, so nothing is accepted."""
+
+    def accepted(series: str, identity: Digest) -> float:
+        return 0.0 if kind == "control" else accepted_level(past, series, identity)
+
     return EarlierNights(
-        accepted=lambda series, identity: accepted_level(past, series, identity),
+        accepted=accepted,
         noise=lambda series, identity: earlier_noise(past, series, identity),
     )
 
@@ -195,5 +205,9 @@ def _row(point: NightPoint, decision: Decision) -> list[str]:
     ]
 
 
+app.command("page")(page_command)
+app.command("accept")(accept_command)
+app.command("export")(export_command)
+app.command("creep")(creep_command)
 app.command("fetch")(fetch_history_command)
 app.command("publish")(publish_history_command)

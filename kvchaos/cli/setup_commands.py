@@ -23,6 +23,7 @@ from kvchaos.servers import install_server as installing
 from kvchaos.servers.installation import InstallProgress, shown
 from kvchaos.servers.server_registry import ServerEnv, list_servers
 from kvchaos.tools.installer import existing_tool, install_tools
+from kvchaos.tools.otava import OTAVA
 from kvchaos.tools.tool import CHROMIUM, Tool, in_ci
 
 COLOURS = {CheckState.OK: "green", CheckState.WARN: "yellow", CheckState.BAD: "red"}
@@ -102,8 +103,10 @@ def _print_server(server: ServerEnv) -> None:
 
 
 ALL_TOOLS = (PROMETHEUS, CHROMIUM)
+LARGE_TOOLS = (OTAVA,)
+"""Installed only by name."""
 
-tools_app = typer.Typer(no_args_is_help=True, help="Install Prometheus and Chromium without root.")
+tools_app = typer.Typer(no_args_is_help=True, help="Install Prometheus, Chromium and Otava without root.")
 
 
 @tools_app.callback()
@@ -114,13 +117,14 @@ def tools_group() -> None:
 @tools_app.command("install")
 def install_programs(
     names: Annotated[
-        list[str] | None, typer.Argument(metavar="NAME", help="prometheus or chromium. Default: both.")
+        list[str] | None,
+        typer.Argument(metavar="NAME", help="prometheus, chromium or otava. Default: the first two."),
     ] = None,
 ) -> None:
     """Install Prometheus and Chromium if this machine lacks them, without root.
 
-    `kvchaos run --prometheus` needs Prometheus, the tests of kvchaos need Chromium. A program that cannot be
-    obtained is reported; with CI=true it is an error.
+    `kvchaos run --prometheus` needs Prometheus, the tests of kvchaos need Chromium. `kvchaos nightly creep`
+    needs Otava, 240 MB. A program that cannot be obtained is reported; with CI=true it is an error.
     """
     outcomes = {tool: existing_tool(tool, os.environ) for tool in _chosen(names)}
     lacking = [tool for tool, outcome in outcomes.items() if outcome is None]
@@ -135,11 +139,11 @@ def install_programs(
 
 
 def _chosen(names: list[str] | None) -> list[Tool]:
-    known = {tool.name: tool for tool in ALL_TOOLS}
+    known = {tool.name: tool for tool in (*ALL_TOOLS, *LARGE_TOOLS)}
     for name in names or ():
         if name not in known:
             raise UsageError(f"tool {name!r} is unknown; choose from: {', '.join(known)}")
-    return [known[name] for name in names or known]
+    return [known[name] for name in names] if names else list(ALL_TOOLS)
 
 
 class _Steps:

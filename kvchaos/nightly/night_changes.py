@@ -75,18 +75,19 @@ def tracked_changes(history: NightHistory) -> list[TrackedChange]:
 
 def _tracked(history: NightHistory, name: str, lines: Sequence[ChangeLine]) -> TrackedChange:
     opened = lines[0]
-    standing = {series for series in opened.series if _same_identity(history, series, opened.night)}
-    ended = not standing
+    remaining = set(opened.series)
     for line in lines:
         if line.event == "fixed":
-            standing -= set(line.series or opened.series)
-    events = {line.event for line in lines}
+            remaining -= set(line.series or opened.series)
+    standing = {series for series in remaining if _same_identity(history, series, opened.night)}
     state: ChangeState = "open"
-    if "accepted" in events:
-        state = "accepted"
+    if not remaining:
+        state = "fixed"
     elif not standing:
-        state = "ended" if ended else "fixed"
-    return TrackedChange(name, lines, "ended" if ended and state == "accepted" else state, standing)
+        state = "ended"
+    elif any(line.event == "accepted" for line in lines):
+        state = "accepted"
+    return TrackedChange(name, lines, state, standing)
 
 
 def _same_identity(history: NightHistory, series: str, night: str) -> bool:

@@ -9,11 +9,15 @@ import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from string import Template
 
+from uv import find_uv_bin
+
 from kvchaos.servers import debian
 from kvchaos.servers.installation import CommandFailed, Runner
+from kvchaos.servers.interpreters import configured_find_links
 from kvchaos.tools.tool import MB, PROGRAMS, ROOT, PackageRecord, Tool, ToolRecord, size_of
 from loadtests.child_process import logged_child
 
@@ -90,7 +94,11 @@ programs. Raises NotOffered, NotHere, CommandFailed and OSError."""
 
 def all_sources(scratch: Path) -> dict[str, Source]:
     """The sources by name, in the order in which they are tried; `scratch` is for their own files."""
-    return {"Playwright": from_playwright, "apt": AptSource(scratch / "apt")}
+    return {
+        "Playwright": from_playwright,
+        "apt": AptSource(scratch / "apt"),
+        "package index": from_package_index,
+    }
 
 
 class AptSource:
@@ -102,6 +110,8 @@ class AptSource:
 
     def __call__(self, tool: Tool, draft: Path, runner: Runner) -> ToolRecord:
         """Unpack the tool's package and its missing dependencies. Raises SourceUnavailable."""
+        if not tool.package:
+            raise NotOffered
         if not debian.can_fetch():
             raise SourceUnavailable("no apt-get and dpkg-deb on this machine")
         apt, report_step = self._updated(tool, runner), runner.progress.step
@@ -168,6 +178,33 @@ def _download_browser(root: Path, runner: Runner) -> None:
     }
     command = [sys.executable, "-m", "playwright", "install", "--only-shell", "chromium"]
     run_limited(command, {**os.environ, **settings}, PLAYWRIGHT_LIMIT_S, runner)
+
+
+def from_package_index(tool: Tool, draft: Path, runner: Runner) -> ToolRecord:
+    """An environment of its own with the tool's Python package. It stays whole when its folder is renamed."""
+    if not tool.requirement:
+        raise NotOffered
+    version = tool.requirement.partition("==")[2]
+    runner.progress.step(f"{tool.title} {version}: installing into an environment of its own")
+    uv, root = find_uv_bin(), draft / ROOT
+    runner.run([uv, "venv", "--no-project", "--relocatable", "--python", sys.executable, root], os.environ)
+    links = (("--find-links", link) for link in configured_find_links(Path(sys.executable)))
+    runner.run(
+        [
+            uv,
+            "pip",
+            "install",
+            "--python",
+            root / "bin/python",
+            *chain.from_iterable(links),
+            tool.requirement,
+        ],
+        # The machine's own certificates: behind a company's proxy no others will do.
+        {"UV_SYSTEM_CERTS": "1", **os.environ},
+    )
+    for name, program in tool.programs:
+        write_wrapper(draft, name, program)
+    return ToolRecord(tool=tool.name, version=version, source="package index", unpacked=size_of(root))
 
 
 def try_out(tool: Tool, folder: Path, runner: Runner) -> None:

@@ -32,11 +32,13 @@ class Tool:
     path_names: tuple[str, ...]
     """Names on the PATH, the best first."""
     package: str
-    """Name of the package in Debian."""
+    """Name of the package in Debian; empty: it is not there."""
     programs: tuple[tuple[str, str], ...]
     """Programs of the package: the name of each, and its path below the root of an unpacked package."""
     trial: tuple[str, ...]
     """Arguments with which the program starts, shows that it works, and ends."""
+    requirement: str = ""
+    """In the Python package index, with its version; empty: it is not there."""
 
     @property
     def install_command(self) -> str:
@@ -46,9 +48,10 @@ class Tool:
     @property
     def how_to_install(self) -> str:
         """How to get it by other means than ours."""
-        return (
-            f"install {self.title} (Debian: sudo apt install {self.package}), or: export {self.variable}=PATH"
+        source = (
+            f"Debian: sudo apt install {self.package}" if self.package else f"uv tool: {self.requirement}"
         )
+        return f"install {self.title} ({source}), or: export {self.variable}=PATH"
 
     @property
     def how_to_get(self) -> str:
@@ -117,11 +120,11 @@ class ToolRecord(Strict):
 
     tool: str
     version: str
-    source: Literal["apt", "Playwright"]
+    source: Literal["apt", "Playwright", "package index"]
     unpacked: int
     """Bytes on disk."""
     packages: tuple[PackageRecord, ...] = ()
-    """Empty for a download of Playwright's, which has neither signature nor checksum."""
+    """Empty for a download of Playwright's, which has no checksum, and for the package index."""
 
     def summary(self) -> str:
         """Version and sizes, as one phrase."""

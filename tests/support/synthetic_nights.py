@@ -9,6 +9,7 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from hashlib import sha1
 from pathlib import Path
 
 import msgspec
@@ -42,7 +43,7 @@ WATCHED = ("ttft-median", "throughput")
 LEAST_STEP = round(math.log(1.05), 6)
 CONTROL_EVERY = 7
 START = datetime(2025, 12, 1, 1, 0, tzinfo=UTC)
-CONTROL = ServerBuild(name="0.32.0", vllm="0.32.0", commit="c0ffee" + "0" * 34, torch="2.13.0")
+CONTROL = ServerBuild(name="0.32.0", vllm="0.32.0", commit=sha1(b"control").hexdigest(), torch="2.13.0")
 BLIND = "chat-return/rate-8/ttft-median"
 NEW, OLD = "chat-return/load/ttft-median", "baseline-offload/rate-4/ttft-median"
 FIXED, ACCEPTED = "evict-storm/load/ttft-median", "legal-swarm/load/throughput"
@@ -66,7 +67,7 @@ STEPS = (
     Step(IMPROVED, -0.08, 0.75),
     Step(OLD, 0.08, 0.95),
 )
-BREAK, ACCEPTANCE, CREEP_START = 0.55, 0.69, 0.6
+BREAK, ACCEPTANCE, CREEP_START, CREEP_END = 0.55, 0.69, 0.6, 0.85
 CREEP = 0.04
 """Slowdown of the creeping series at the end: no night on its own finds it."""
 
@@ -123,7 +124,7 @@ def _night(number: int, nights: int, last: NightKind) -> Night:
     kind: NightKind = last if is_last else "control" if number % CONTROL_EVERY == 6 else "comparison"
     later = number / nights >= BREAK
     candidate = ServerBuild(
-        name="nightly", vllm=f"0.33.0.dev{number}", commit=f"{number:040x}", torch="2.13.0"
+        name="nightly", vllm=f"0.33.0.dev{number}", commit=sha1(b"%d" % number).hexdigest(), torch="2.13.0"
     )
     return Night(
         night=start.strftime("%Y-%m-%dT%H:%M:%SZ"),
@@ -173,7 +174,7 @@ def _measured(scenario: str, later: bool, excluded: int) -> MeasuredScenario:
 def _true_slowdown(series: str, share: float, is_last: bool) -> float:
     total = sum(step.size for step in STEPS if step.series == series and step.since <= share < step.until)
     if series == CREEPING and share >= CREEP_START:
-        total += CREEP * (share - CREEP_START) / (1 - CREEP_START)
+        total += CREEP * min((share - CREEP_START) / (CREEP_END - CREEP_START), 1.0)
     if is_last and series.startswith("chat-return/load/") and series.endswith(WATCHED):
         total += 0.085
     return total
@@ -188,7 +189,7 @@ def _point(
     is_last: bool,
 ) -> NightPoint:
     identity = _IDENTITIES[share >= BREAK]
-    level = accepted.get((series, identity), 0.0)
+    level = 0.0 if night.kind == "control" else accepted.get((series, identity), 0.0)
     watched = series.endswith(WATCHED)
     noise = 0.06 if series == BLIND else 0.011 if share >= BREAK else 0.014
     true = 0.0 if night.kind == "control" else _true_slowdown(series, share, is_last)

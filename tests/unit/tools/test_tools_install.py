@@ -12,11 +12,20 @@ from kvchaos.cli import setup_commands as command
 from kvchaos.cli.app import run
 from kvchaos.paths import tools_folder
 from kvchaos.servers.installation import CommandFailed, Runner
-from kvchaos.tools import installer
-from kvchaos.tools.installer import DRAFTS, existing_tool, install_tools
-from kvchaos.tools.sources import Source, run_limited, try_out, write_wrapper
+from kvchaos.tools import installer, sources
+from kvchaos.tools.installer import DRAFTS, InstallResult, existing_tool, install_tools
+from kvchaos.tools.otava import OTAVA
+from kvchaos.tools.sources import (
+    AptSource,
+    NotOffered,
+    Source,
+    from_package_index,
+    run_limited,
+    try_out,
+    write_wrapper,
+)
 from kvchaos.tools.tool import PackageRecord, Tool, ToolRecord, find_tool, read_record
-from tests.support.fake_programs import RecordedProgress, write_program
+from tests.support.fake_programs import FakeUv, RecordedProgress, write_program
 from tests.support.fake_server_runs import wait_for
 
 TOOL = Tool(
@@ -175,3 +184,40 @@ def test_missing_program_fails_only_in_continuous_integration(
     monkeypatch.setattr(command, "ALL_TOOLS", (TOOL,))
     assert run(["tools", "install"]) == code
     assert "Gadget: missing: " in capsys.readouterr().err
+
+
+def test_package_index_fills_an_environment_that_can_be_renamed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uv, draft = FakeUv(tmp_path), tmp_path / "draft"
+    draft.mkdir()
+    monkeypatch.setattr(sources, "find_uv_bin", lambda: str(uv.path))
+    runner = Runner(RecordedProgress(), tmp_path, tmp_path / "log")
+    record = from_package_index(OTAVA, draft, runner)
+    assert (record.version, record.source) == ("0.8.0", "package index")
+    assert "--relocatable" in uv.calls[0]
+    assert uv.calls[1][-1] == "apache-otava==0.8.0"
+    assert (draft / "bin/otava").is_file()
+
+
+def test_each_source_declines_a_tool_that_it_never_has(tmp_path: Path) -> None:
+    runner = Runner(RecordedProgress(), tmp_path, tmp_path / "log")
+    with pytest.raises(NotOffered):
+        from_package_index(TOOL, tmp_path, runner)
+    with pytest.raises(NotOffered):
+        AptSource(tmp_path)(OTAVA, tmp_path, runner)
+
+
+def test_large_tool_is_installed_by_name_only(
+    monkeypatch: pytest.MonkeyPatch, environ: dict[str, str]
+) -> None:
+    named: list[str] = []
+
+    def note(tool: Tool, environ: object) -> InstallResult:
+        named.append(tool.name)
+        return InstallResult(tool, Path("/bin/true"), "here")
+
+    monkeypatch.setattr(command, "existing_tool", note)
+    assert run(["tools", "install"]) == 0
+    assert run(["tools", "install", "otava"]) == 0
+    assert named == ["prometheus", "chromium", "otava"]

@@ -1,0 +1,240 @@
+"""The page of the nights, `nightly.html`: ten lines, then the series, worst first, each with its chart.
+
+It opens in any browser, from disk and without a network.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote
+
+from markupsafe import Markup
+
+from history import layout
+from kvchaos.nightly.night_chart import NightAxis, NightChart, night_chart
+from kvchaos.nightly.night_headlines import build_text, headlines
+from kvchaos.nightly.night_records import MeasuredScenario, Night, ServerBuild
+from kvchaos.nightly.night_report import (
+    NightReport,
+    SeriesReport,
+    figure_text,
+    interval,
+    probability,
+    signed,
+    unsigned,
+)
+from kvchaos.report.html.report_page import Fact, environment, resource, source_hash
+from kvchaos.report.verdict_text import clean
+
+PAGE = "nightly.html"
+COMPARE_URL = "https://github.com/vllm-project/vllm/compare/{good}...{bad}"
+BADGES = {"regressed": "fail", "improved": "pass", "same": "pass", "blind": "unknown"}
+
+
+@dataclass(frozen=True, slots=True)
+class RunLink:
+    """A pair of runs of the night, with the reports that exist."""
+
+    name: str
+    control: str | None
+    candidate: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class BuildRange:
+    """The builds between which a step came in."""
+
+    text: str
+    url: str | None
+    """Where both commits are known."""
+
+
+@dataclass(frozen=True, slots=True)
+class SeriesCard:
+    """One watched series as the page shows it."""
+
+    key: str
+    """Id of its element."""
+    row: SeriesReport
+    badge: str
+    chart: NightChart
+    facts: Sequence[Fact]
+    notes: Sequence[str]
+    builds: BuildRange | None
+    command: str | None
+    links: Sequence[RunLink]
+
+
+@dataclass(frozen=True, slots=True)
+class ContextRow:
+    """One series without an alarm."""
+
+    series: str
+    control: str
+    candidate: str
+    slowdown: str
+
+
+@dataclass(frozen=True, slots=True)
+class PageFolders:
+    """Where the page lies, and where the runs of the night are."""
+
+    page: Path
+    runs: Path | None
+
+
+def page_html(report: NightReport, folders: PageFolders) -> str:
+    """The page as HTML. It looks only whether the reports of the night's runs exist."""
+    style = resource("style.css") + resource("nightly.css")
+    axis = NightAxis(report.history.nights)
+    links = {each.folder: run_links(each, folders) for each in report.night.measured}
+    return clean(
+        environment()
+        .get_template("nightly.html")
+        .render(
+            title=f"kvchaos nightly: {build_text(report.night.candidate)}, {report.night.night[:10]}",
+            night=report.night,
+            candidate=build_text(report.night.candidate),
+            style=Markup(style),
+            style_hash=source_hash(style),
+            headlines=headlines(report),
+            cards=[
+                _card(report, row, axis, links, f"series-{number}")
+                for number, row in enumerate(report.watched, start=1)
+            ],
+            context=[context_row(row) for row in report.context],
+            changes=list(reversed(report.changes)),
+            nights=len(report.history.nights),
+            first=report.history.nights[0].night[:10],
+        )
+    )
+
+
+def _card(
+    report: NightReport,
+    row: SeriesReport,
+    axis: NightAxis,
+    links: Mapping[str, Sequence[RunLink]],
+    key: str,
+) -> SeriesCard:
+    return SeriesCard(
+        key=key,
+        row=row,
+        badge=BADGES.get(row.result, "unknown"),
+        chart=night_chart(row, axis),
+        facts=list(series_facts(row)),
+        notes=list(_notes(row)),
+        builds=build_range(row, report.night),
+        command=None if row.measured is None else compare_command(row.measured, report.night),
+        links=links.get(row.measured.folder, ()) if row.measured is not None else (),
+    )
+
+
+def series_facts(row: SeriesReport) -> list[Fact]:
+    """The figures of the night."""
+    point, decision = row.point, row.point.decision
+    facts = [
+        Fact("control", figure_text(point.control, point.unit)),
+        Fact("candidate", figure_text(point.candidate, point.unit)),
+    ]
+    if decision is not None:
+        pairs = f"{len(point.screen)} + {len(point.confirm)}" if point.confirm else str(len(point.screen))
+        facts += [
+            Fact("slowdown", signed(decision.slowdown)),
+            Fact("95 % interval", interval(decision.low, decision.high)),
+            Fact("p of screen", probability(decision.screen_p)),
+            Fact("p of confirmation", probability(decision.confirm_p)),
+            Fact("visible step", unsigned(decision.visible_step)),
+            Fact("least step", unsigned(point.least_step)),
+            Fact("noise of a pair", unsigned(decision.noise)),
+            Fact("pairs", pairs),
+        ]
+    return facts
+
+
+def _notes(row: SeriesReport) -> list[str]:
+    """What else a reader needs to know of a series."""
+    notes = []
+    decision, change = row.point.decision, row.open_change
+    if decision is not None and decision.reason is not None:
+        notes.append(f"{row.result}: {decision.reason}")
+    if change is not None:
+        opened = "tonight" if change.opened.night == row.point.night else f"since {change.opened.night[:10]}"
+        located = f"; first bad build: {change.first_bad}" if change.first_bad else ""
+        notes.append(f"{change.direction} {opened} ({change.id}, {signed(change.step(row.series))}){located}")
+    if row.point.accepted:
+        reasons = [each.accepted.reason for each in row.changes if each.accepted is not None]
+        notes.append(f"accepted: {signed(row.point.accepted)}{f' ({reasons[-1]})' if reasons else ''}")
+    if row.suspicion is not None:
+        notes.append(
+            f"suspicious: {signed(row.suspicion.slowdown)} since {row.suspicion.night[:10]}, a change point"
+        )
+    return notes
+
+
+def build_range(row: SeriesReport, night: Night) -> BuildRange | None:
+    """From the last good build to the build of the night; None where there is none, or it is the same."""
+    if row.last_good is None or night.kind == "control":
+        return None
+    good, bad = row.last_good.candidate, night.candidate
+    if good == bad:
+        return None
+    url = COMPARE_URL.format(good=good.commit, bad=bad.commit) if good.commit and bad.commit else None
+    return BuildRange(f"{build_text(good)} .. {build_text(bad)}", url)
+
+
+def compare_command(measured: MeasuredScenario, night: Night) -> str | None:
+    """The command that repeats the comparison of a measurement; None where it has no pairs."""
+    if not measured.pairs:
+        return None
+    arguments = ["kvchaos", "bench", "compare", measured.scenario]
+    # Both sides of a control night are one server, which `compare` refuses.
+    candidate = night.candidate if night.kind == "comparison" else ServerBuild(name="CANDIDATE", vllm="")
+    arguments += ["--a", f"server={night.control.name}", "--b", f"server={candidate.name}"]
+    if measured.phase is not None:
+        arguments += ["--phase", measured.phase]
+    if measured.rates:
+        arguments += ["--rates", ",".join(f"{rate:g}" for rate in measured.rates)]
+        if measured.seconds is not None:
+            arguments += ["--seconds", f"{measured.seconds:g}"]
+    arguments += ["--pairs", str(len(measured.pairs)), "--seed", str(measured.pairs[0].seed)]
+    return shlex.join(arguments)
+
+
+def run_links(measured: MeasuredScenario, folders: PageFolders) -> list[RunLink]:
+    """The pairs of a measurement of which a report exists."""
+    if folders.runs is None:
+        return []
+    found = [
+        RunLink(
+            name=f"{pair.stage} {pair.seed}",
+            control=_report_url(folders.runs / measured.folder / pair.control, folders),
+            candidate=_report_url(folders.runs / measured.folder / pair.candidate, folders),
+        )
+        for pair in measured.pairs
+    ]
+    return [link for link in found if link.control or link.candidate]
+
+
+def _report_url(run: Path, folders: PageFolders) -> str | None:
+    """Relative to the page, so that both can move together."""
+    report = run / layout.REPORT
+    if not report.is_file():
+        return None
+    return quote(os.path.relpath(report.absolute(), folders.page.absolute()))
+
+
+def context_row(row: SeriesReport) -> ContextRow:
+    """One line of the table of series without alarms."""
+    point = row.point
+    mean = sum(point.screen) / len(point.screen) if point.screen else None
+    return ContextRow(
+        series=row.series,
+        control=figure_text(point.control, point.unit),
+        candidate=figure_text(point.candidate, point.unit),
+        slowdown=signed(mean),
+    )

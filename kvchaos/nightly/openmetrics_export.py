@@ -1,0 +1,197 @@
+"""The whole history as OpenMetrics, with the times of the nights.
+
+`promtool tsdb create-blocks-from openmetrics FILE DIR` makes a Prometheus database of it. A night is one
+sample, so queries look back over it: `last_over_time(kvchaos_night_slowdown_ratio[2d])`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from kvchaos.nightly.night_changes import tracked_changes
+from kvchaos.nightly.night_records import Night, NightPoint
+from kvchaos.nightly.night_store import NightHistory
+
+RESULTS = ("regressed", "improved", "same", "blind")
+ESCAPES = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n"})
+ValueOf = Callable[[NightPoint], float | None]
+NightSample = tuple[str, float, int]
+"""Labels as text, value, and the time of the night in seconds."""
+LabelledPoint = tuple[NightPoint, str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class GaugeFamily:
+    """One metric; the samples of each of its series are in order of time."""
+
+    name: str
+    text: str
+    samples: Iterable[NightSample]
+    unit: str = ""
+
+    def lines(self) -> Iterator[str]:
+        """The metric as text."""
+        yield f"# HELP {self.name} {self.text}\n# TYPE {self.name} gauge\n"
+        if self.unit:
+            yield f"# UNIT {self.name} {self.unit}\n"
+        for labels, value, time in self.samples:
+            yield f"{self.name}{{{labels}}} {value:.8g} {time}\n"
+
+
+def openmetrics(history: NightHistory) -> str:
+    """The text of the history, which ends with `# EOF`."""
+    return "".join([*(line for family in _families(history) for line in family.lines()), "# EOF\n"])
+
+
+def _families(history: NightHistory) -> Iterator[GaugeFamily]:
+    yield from _night_families(history.nights)
+    points = list(_labelled(history))
+    yield GaugeFamily(
+        "kvchaos_night_figure",
+        "Median over the pairs of the night, in the unit of the label.",
+        [*_figures(points, "control"), *_figures(points, "candidate")],
+    )
+    for name, text, value_of in RATIOS:
+        yield GaugeFamily(f"kvchaos_night_{name}_ratio", text, _ratios(points, value_of), "ratio")
+    decided = [row for row in points if row[0].decision is not None]
+    yield GaugeFamily(
+        "kvchaos_night_result",
+        "1 for the result of the night, 0 for the others.",
+        [sample for result in RESULTS for sample in _results(decided, result)],
+    )
+    yield GaugeFamily(
+        "kvchaos_night_change", "1 on the night of an event of a change.", list(_changes(history))
+    )
+
+
+def label_text(labels: Mapping[str, str]) -> str:
+    """Labels as they stand between the braces."""
+    return ",".join(f'{name}="{value.translate(ESCAPES)}"' for name, value in labels.items())
+
+
+def _seconds(night: str) -> int:
+    return round(datetime.fromisoformat(night).timestamp())
+
+
+def _night_families(nights: Sequence[Night]) -> Iterator[GaugeFamily]:
+    times = [(_seconds(night.night), night) for night in nights]
+    yield GaugeFamily(
+        "kvchaos_night_info",
+        "Always 1. The labels name the night.",
+        sorted((label_text(_night_labels(night)), 1.0, time) for time, night in times),
+    )
+    yield GaugeFamily(
+        "kvchaos_night_duration_seconds",
+        "Duration of the night.",
+        [("", float(_seconds(night.ended) - time), time) for time, night in times],
+        "seconds",
+    )
+    yield GaugeFamily(
+        "kvchaos_night_complete",
+        "1 if all measurements had their pairs within the budget, else 0.",
+        [("", float(night.complete), time) for time, night in times],
+    )
+    yield GaugeFamily(
+        "kvchaos_night_excluded_runs",
+        "Runs that do not count.",
+        [("", float(sum(len(each.excluded) for each in night.measured)), time) for time, night in times],
+    )
+
+
+def _night_labels(night: Night) -> dict[str, str]:
+    machine = night.machine
+    return {
+        "kind": night.kind,
+        "candidate": night.candidate.vllm,
+        "commit": night.candidate.commit or "",
+        "control": night.control.vllm,
+        "model": night.model,
+        "processor": machine.processor,
+        "gpus": ", ".join(machine.gpus),
+        "driver": machine.driver or "",
+        "kvchaos": night.kvchaos,
+    }
+
+
+def _labelled(history: NightHistory) -> Iterator[LabelledPoint]:
+    """All points, series by series, and within a series by the control that they were measured against."""
+    times = {night.night: _seconds(night.night) for night in history.nights}
+    controls = {night.night: night.control.vllm for night in history.nights}
+    for series, points in history.by_series.items():
+        scenario, load, figure = series.split("/")
+        names = {"series": series, "scenario": scenario, "load": load, "figure": figure}
+        for point in sorted(points, key=lambda each: (controls[each.night], each.role)):
+            labels = label_text({**names, "role": point.role, "control": controls[point.night]})
+            yield point, labels, times[point.night]
+
+
+def _figures(points: Sequence[LabelledPoint], side: str) -> Iterator[NightSample]:
+    for point, labels, time in points:
+        value = point.control if side == "control" else point.candidate
+        yield f"{labels},{label_text({'unit': point.unit, 'side': side})}", value, time
+
+
+def _mean(point: NightPoint) -> float | None:
+    """The slowdown as decided; for context the mean of its pairs."""
+    if point.decision is not None:
+        return point.decision.slowdown
+    return sum(point.screen) / len(point.screen) if point.screen else None
+
+
+RATIOS: tuple[tuple[str, str, ValueOf], ...] = (
+    ("slowdown", "Relative slowdown of the candidate, less the accepted one; above 0: slower.", _mean),
+    (
+        "slowdown_low",
+        "Lower bound of the 95 % interval of the slowdown.",
+        lambda point: point.decision.low if point.decision else None,
+    ),
+    (
+        "slowdown_high",
+        "Upper bound of the 95 % interval of the slowdown.",
+        lambda point: point.decision.high if point.decision else None,
+    ),
+    (
+        "visible_step",
+        "The smallest step that the night finds with a probability of 80 %.",
+        lambda point: point.decision.visible_step if point.decision else None,
+    ),
+    (
+        "noise",
+        "Standard deviation of one pair.",
+        lambda point: point.decision.noise if point.decision else None,
+    ),
+    (
+        "accepted",
+        "Slowdown that was accepted before the night.",
+        lambda point: point.accepted if point.decision else None,
+    ),
+)
+"""Name, help text, and the logarithm that is exported as a relative change: 0.05 is 5 %."""
+
+
+def _ratios(points: Sequence[LabelledPoint], value_of: ValueOf) -> Iterator[NightSample]:
+    for point, labels, time in points:
+        if (value := value_of(point)) is not None:
+            yield labels, math.expm1(value), time
+
+
+def _results(points: Sequence[LabelledPoint], result: str) -> Iterator[NightSample]:
+    for point, labels, time in points:
+        found = point.decision is not None and point.decision.result == result
+        yield f"{labels},{label_text({'result': result})}", float(found), time
+
+
+def _changes(history: NightHistory) -> Iterator[NightSample]:
+    for change in tracked_changes(history):
+        names = {
+            "change": change.id,
+            "scenario": change.opened.series[0].partition("/")[0] if change.opened.series else "",
+            "direction": change.direction,
+        }
+        events = sorted((line.event, line.night) for line in change.lines)
+        # Two lines of one night may close different series of a change.
+        for event, night in dict.fromkeys(events):
+            yield label_text({**names, "event": event}), 1.0, _seconds(night)
