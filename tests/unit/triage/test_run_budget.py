@@ -1,0 +1,32 @@
+"""The budget of a triage: no run starts that would end after it."""
+
+from __future__ import annotations
+
+import pytest
+
+from kvchaos.triage.run_budget import BudgetSpent, RunBudget, duration_s
+
+
+def test_no_run_starts_that_would_end_too_late() -> None:
+    now = [0.0]
+    budget = RunBudget(100.0, clock=lambda: now[0])
+    budget.take()
+    now[0] = 40.0
+    budget.ended(40.0)
+    budget.take()
+    now[0] = 70.0
+    with pytest.raises(BudgetSpent):
+        budget.take()
+
+
+def test_number_of_runs_is_a_limit() -> None:
+    budget = RunBudget(1e9, runs=2)
+    budget.take()
+    budget.take()
+    with pytest.raises(BudgetSpent):
+        budget.take()
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("90s", 90.0), ("30m", 1800.0), ("6h", 21600.0)])
+def test_durations_in_seconds(text: str, seconds: float) -> None:
+    assert duration_s(text) == seconds
