@@ -1,7 +1,7 @@
 """The signature of a failing run: what its repeats, smaller scenarios and other releases must show. Pure.
 
-A failure of the infrastructure says nothing about the server: the load generator was too slow, the environment
-ended the run, or the server did not start.
+A failure of the infrastructure says nothing about the server: the load generator was too slow, the
+environment ended the run, or the server did not start.
 """
 
 from __future__ import annotations
