@@ -3,6 +3,7 @@
 .DEFAULT_GOAL := help
 
 DEFAULT_RELEASE := 0.32.0
+CONTROL_RELEASE := 0.31.0
 VLLM ?= $(DEFAULT_RELEASE)
 TEST_RELEASES := 0.16.0 0.18.0 0.19.1 0.20.2 0.22.1 0.24.0 0.25.1 0.32.0
 UV_VERSION := 0.13.9
@@ -34,7 +35,7 @@ export UV_SYSTEM_CERTS ?= 1
 # An active virtual environment of the user must not be used.
 unexport VIRTUAL_ENV
 
-.PHONY: help demo setup chaos chaos-compose chaos-gpu test aa test-compose matrix nightly-fetch nightly-publish bench-idle bench-judge bench-trace bench-client load-ui test-light test-servers test-everything programs fuzz lint format doctor servers down clean distclean
+.PHONY: help demo setup chaos chaos-compose chaos-gpu test aa test-compose matrix nightly nightly-fetch nightly-publish bench-idle bench-judge bench-trace bench-client load-ui test-light test-servers test-everything programs fuzz lint format doctor servers down clean distclean
 
 help: ## Show this list
 	@echo "usage: make TARGET [NAME=value ...]"
@@ -82,6 +83,12 @@ matrix: setup ## Run every scenario on every release, resumably: RELEASES="0.18.
 		$(if $(SHARD),--shard $(SHARD)) $(if $(KEEP),--keep) $(if $(RETRY),--retry) --page docs/releases.md
 
 # The shell reads these variables, not make: in a workflow they come from outside, and make would expand a `$$(...)`.
+nightly: setup ## Compare a build with a release, and write a page: FOR=20m CANDIDATE=0.32.0 CONTROL=0.31.0 HISTORY=nights OUT=build/nightly
+	@$(RUN) kvchaos nightly job "$${NIGHTLY:-examples/nightly.yaml}" --for "$${FOR:-20m}" \
+		--candidate "$${CANDIDATE:-$(DEFAULT_RELEASE)}" --control "$${CONTROL:-$(CONTROL_RELEASE)}" \
+		--history "$${HISTORY:-nights}" --out "$${OUT:-build/nightly}" --runs "$${RUNS:-runs}" \
+		--repository "$${REPOSITORY:-.}" $${BRANCH:+--branch "$$BRANCH"}
+
 nightly-fetch: setup ## Add the lines of the branch of the history to a folder: HISTORY=nights REPOSITORY=. BRANCH=kvchaos-history
 	@$(RUN) kvchaos nightly fetch --history "$${HISTORY:-nights}" --repository "$${REPOSITORY:-.}" \
 		--branch "$${BRANCH:-kvchaos-history}"

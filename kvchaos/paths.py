@@ -71,6 +71,11 @@ def servers_folder(cache: Path) -> Path:
     return cache / "servers"
 
 
+def builds_folder(cache: Path) -> Path:
+    """Environments of builds of vLLM that a nightly job made, one folder for each."""
+    return cache / "builds"
+
+
 def models_folder(cache: Path) -> Path:
     """The model under test, made on the spot."""
     return cache / "models"

@@ -15,6 +15,7 @@ from history.stack_capabilities import CAPABILITIES
 from kvchaos.bench.bench_runner import LoadOptions
 from kvchaos.campaign.campaign import clean_orphans
 from kvchaos.cli.night_branch_commands import fetch_history_command, publish_history_command
+from kvchaos.cli.night_job_command import night_job_command
 from kvchaos.cli.nightly_bisect_command import bisect_command
 from kvchaos.cli.nightly_history_commands import (
     accept_command,
@@ -209,5 +210,6 @@ app.command("page")(page_command)
 app.command("accept")(accept_command)
 app.command("export")(export_command)
 app.command("creep")(creep_command)
+app.command("job")(night_job_command)
 app.command("fetch")(fetch_history_command)
 app.command("publish")(publish_history_command)

@@ -12,7 +12,7 @@ from pathlib import Path
 IDENTITY = ("-c", "user.name=kvchaos", "-c", "user.email=kvchaos@localhost", "-c", "commit.gpgSign=false")
 CREDENTIALS = re.compile(r"//[^/@\s]+@")
 QUIET = {"LC_ALL": "C", "GIT_TERMINAL_PROMPT": "0"}
-"""English messages, and an error in place of a question for a password."""
+"""English messages, and an error instead of a question for a password."""
 
 
 class GitFailed(Exception):

@@ -152,7 +152,7 @@ class _Tip:
         self._repository.run("update-ref", "-d", self._name)
 
     def fetch(self) -> None:
-        """Look at the remote once more. Raises GitFailed."""
+        """Fetch the branch again. Raises GitFailed."""
         branch = self._branch
         if not self._repository.run("ls-remote", branch.remote, branch.ref):
             self.commit = None

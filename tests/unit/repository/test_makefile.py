@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[3]
 TARGETS = [
     *("demo", "setup", "chaos", "test", "matrix", "bench-idle", "bench-judge", "bench-trace"),
     *("programs", "fuzz", "test-light", "test-servers", "test-compose", "test-everything"),
-    *("lint", "format", "doctor", "clean", "distclean", "nightly-fetch", "nightly-publish"),
+    *("lint", "format", "doctor", "clean", "distclean", "nightly", "nightly-fetch", "nightly-publish"),
 ]
 
 
@@ -72,7 +72,35 @@ def test_matrix_hands_its_variables_on() -> None:
 def handed_on(target: str, **variables: str) -> dict[str, str]:
     """The options that a target gives to kvchaos. Nothing is installed or run."""
     printed = make("UV=/bin/true", "RUN=printf '%s\\n'", target, **variables).stdout.splitlines()
-    return {name: value for name, value in pairwise(printed) if name.startswith("--")}
+    return {name: value for name, value in pairwise(printed) if name.startswith("--")} | {"first": printed[3]}
+
+
+def test_nightly_has_defaults_for_all_that_it_hands_on() -> None:
+    wanted = {
+        "--candidate": DEFAULT_SERVER,
+        "--control": "0.31.0",
+        "--for": "20m",
+        "--history": "nights",
+        "--out": "build/nightly",
+        "--runs": "runs",
+        "--repository": ".",
+        "first": "examples/nightly.yaml",
+    }
+    assert handed_on("nightly") == wanted
+    # A workflow sets each variable, to nothing where its input is empty.
+    empty = dict.fromkeys(
+        ("CANDIDATE", "CONTROL", "FOR", "HISTORY", "OUT", "RUNS", "REPOSITORY", "BRANCH"), ""
+    )
+    assert handed_on("nightly", NIGHTLY="", **empty) == wanted
+
+
+def test_nightly_hands_its_variables_on() -> None:
+    given = handed_on("nightly", CANDIDATE="mine", CONTROL="0.30.0", FOR="4h", HISTORY="h h", BRANCH="nights")
+    assert given["--candidate"] == "mine"
+    assert given["--control"] == "0.30.0"
+    assert given["--for"] == "4h"
+    assert given["--history"] == "h h"
+    assert given["--branch"] == "nights"
 
 
 @pytest.mark.parametrize("target", ["nightly-fetch", "nightly-publish"])
@@ -87,7 +115,7 @@ def test_branch_of_the_history_has_defaults(target: str) -> None:
     "text", ["$(touch made)", "`touch made`", "$(shell touch made)", "a'; touch made; '", '"; touch made']
 )
 def test_text_of_a_workflow_input_is_never_executed(text: str) -> None:
-    assert handed_on("nightly-publish", BRANCH=text)["--branch"] == text
+    assert handed_on("nightly", CANDIDATE=text)["--candidate"] == text
     assert not (ROOT / "made").exists()
 
 
