@@ -38,6 +38,7 @@ COMMANDS = {
     "bench": "bench_command:app",
     "client-bench": "client_bench_command:client_bench_command",
     "nightly": "nightly_command:app",
+    "soak": "soak_command:soak_command",
     "doctor": "setup_commands:doctor",
     "clean": "clean_command:clean_command",
 }

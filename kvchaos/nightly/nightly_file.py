@@ -47,6 +47,13 @@ class NightMeasurement(Strict):
         return self
 
     @property
+    def loads(self) -> list[tuple[str, str | None]]:
+        """Scenario and load of its series; None for the load of the default phase."""
+        if not self.rates:
+            return [(self.scenario, self.phase)]
+        return [(self.scenario, f"rate-{rate:g}") for rate in self.rates]
+
+    @property
     def watched(self) -> int:
         """Number of series that raise alarms."""
         return len(self.watch) * max(1, len(self.rates))
@@ -67,9 +74,9 @@ class NightlyFile(Strict):
         watched = sum(each.watched for each in self.measurements)
         if watched > MAX_WATCHED:
             raise ValueError(f"watch: {watched} series raise alarms; {MAX_WATCHED} at most may")
-        names = [(each.scenario, each.phase) for each in self.measurements]
-        if len(set(names)) != len(names):
-            raise ValueError("measurements: a scenario with the same phase is there twice")
+        loads = [load for each in self.measurements for load in each.loads]
+        if len(set(loads)) != len(loads):
+            raise ValueError("measurements: a scenario is there twice with the same phase or rate")
         return self
 
     @property

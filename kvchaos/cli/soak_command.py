@@ -1,0 +1,173 @@
+"""The command `kvchaos soak`: runs of a mix until the budget is used, their signatures, the history."""
+
+from __future__ import annotations
+
+import secrets
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from packaging.version import Version
+from rich.console import Console
+
+from history.scenario import Scenario
+from kvchaos.bugs.bug_catalogue import contains, known_bugs
+from kvchaos.campaign.campaign import clean_orphans
+from kvchaos.cli.nightly_command import EXIT_INTERRUPTED, parse_duration
+from kvchaos.cli.run_command import DEFAULT_SEED, DEFAULT_SERVER
+from kvchaos.errors import UsageError
+from kvchaos.paths import Workspace, cache_folder, runs_folder
+from kvchaos.planning.run_plan import make_run_dir
+from kvchaos.planning.scenario_file import find_scenario, load_scenario, scenario_files
+from kvchaos.servers.server_registry import ServerEnv, find_server
+from kvchaos.stability.campaign_log import CampaignHeader, CampaignLog, read_log, start_log
+from kvchaos.stability.campaign_records import CampaignRun, StabilityNight
+from kvchaos.stability.night_counts import night_line, signature_lines
+from kvchaos.stability.run_mix import RunChoice, RunMix
+from kvchaos.stability.run_retention import keep_verdicts_only
+from kvchaos.stability.signature_states import track_signatures
+from kvchaos.stability.stability_runner import StabilitySetup, run_stability_night
+from kvchaos.stability.stability_store import StabilityHistory, append_stability, read_stability
+from kvchaos.stability.stability_summary import headlines, summary_markdown
+
+CONTROL_SCENARIO = "corruption-canary"
+"""Flips bits of offloaded blocks: the oracles must find wrong answers."""
+SUMMARY = "stability.md"
+EXIT_NOT_GREEN = 1
+
+
+def soak_command(
+    history: Annotated[Path, typer.Option(help="Folder of the history. It is created if it is missing.")],
+    budget: Annotated[str, typer.Option("--for", help="Duration, such as 6h, 20m or 600s.")] = "6h",
+    server: Annotated[
+        str | None, typer.Option(help="Server environment (kvchaos server list). Default: 0.32.0.")
+    ] = None,
+    scenarios: Annotated[
+        str | None,
+        typer.Option(help="Scenarios for new seeds, commas between. Default: all local ones."),
+    ] = None,
+    resume: Annotated[
+        Path | None, typer.Option(help="Folder of an interrupted night. Go on with it.")
+    ] = None,
+    runs: Annotated[Path | None, typer.Option(help="Folder for the night. Default: ./runs.")] = None,
+) -> int:
+    """Run scenarios with new seeds, earlier failures and known bugs until the budget is used.
+
+    Exit code: 0 nothing unexpected and the positive control was found, 1 something unexpected or the control
+    was missed, 3 bad input.
+    """
+    seconds, past, cache = parse_duration(budget), read_stability(history), cache_folder()
+    environment = find_server(server or DEFAULT_SERVER, cache)
+    chosen = local_scenarios(scenarios)
+    log = _log(resume, runs, environment, seconds)
+    setup = StabilitySetup(
+        mix=mix_of(log.header.night, chosen, past, environment),
+        scenarios=chosen,
+        server=environment,
+        workspace=Workspace(cache=cache, runs=log.folder, port=None),
+    )
+    console = Console(stderr=True)
+    clean_orphans(setup.workspace, console)
+    try:
+        ended = run_stability_night(setup, log, seconds, console, _print_run)
+    except KeyboardInterrupt:
+        ended = False
+    if not ended:
+        typer.echo(f"interrupted after {len(log.runs)} runs; go on with --resume {log.folder}")
+        return EXIT_INTERRUPTED
+    return _finish(log, history, past)
+
+
+def _log(resume: Path | None, runs: Path | None, server: ServerEnv, budget_s: float) -> CampaignLog:
+    if resume is not None:
+        log = read_log(resume)
+        if log.header.server != server.name:
+            other = log.header.server
+            raise UsageError(f"{resume}: is a night of {other}; give --server {other}")
+        return log
+    moment = datetime.now(UTC)
+    parent = runs.absolute() if runs else runs_folder()
+    folder = make_run_dir(parent, f"soak-{moment:%m%d-%H%M%S}-{secrets.token_hex(2)}")
+    header = CampaignHeader(
+        night=f"{moment:%Y-%m-%dT%H:%M:%SZ}",
+        server=server.name,
+        build=server.vllm,
+        stack="local",
+        budget_s=budget_s,
+    )
+    return start_log(folder, header)
+
+
+def _finish(log: CampaignLog, history: Path, past: StabilityHistory) -> int:
+    header = log.header
+    night = night_line(header.night, header.build, log.runs, log.used_s, complete=True)
+    lines = signature_lines(header.night, header.build, log.runs)
+    append_stability(history, night, lines)
+    tracked = track_signatures([*past.nights, night], [*past.signatures, *lines])
+    _write(history / SUMMARY, summary_markdown(night, tracked))
+    for line in headlines(night, tracked):
+        typer.echo(line)
+    reduced = keep_verdicts_only(log.folder, log.runs)
+    typer.echo(f"{len(log.runs)} runs in {log.folder}, of {reduced} only the verdict is kept")
+    return exit_code(night)
+
+
+def exit_code(night: StabilityNight) -> int:
+    """0 for a green night."""
+    return 0 if night.is_green else EXIT_NOT_GREEN
+
+
+def local_scenarios(names: str | None) -> dict[str, Scenario]:
+    """The scenarios of new seeds and the positive control, by name. Raises UsageError."""
+    paths = scenario_files() if names is None else [find_scenario(name.strip()) for name in names.split(",")]
+    loaded = [load_scenario(path) for path in [*paths, find_scenario(CONTROL_SCENARIO)]]
+    return {scenario.name: scenario for scenario in loaded if "local" in scenario.stacks}
+
+
+def mix_of(night: str, scenarios: dict[str, Scenario], past: StabilityHistory, server: ServerEnv) -> RunMix:
+    """The mix of a night: earlier failures come from the history, known bugs from the catalogue."""
+    return RunMix(
+        night=night,
+        scenarios=sorted(name for name in scenarios if name != CONTROL_SCENARIO),
+        control=RunChoice(CONTROL_SCENARIO, DEFAULT_SEED),
+        failed=failed_before(past, scenarios),
+        known=[choice for choice in bug_choices(server.release) if choice.scenario in scenarios],
+    )
+
+
+def failed_before(past: StabilityHistory, scenarios: dict[str, Scenario]) -> list[RunChoice]:
+    """Scenario and seed of runs with a cause that nothing explains, the latest first, each once."""
+    found = [
+        RunChoice(scenario, seed)
+        for line in reversed(past.signatures)
+        if line.unexplained
+        for scenario, seed, _ in line.examples
+        if scenario in scenarios
+    ]
+    return list(dict.fromkeys(found))
+
+
+def bug_choices(release: Version) -> list[RunChoice]:
+    """A run for each known bug that shows on the release."""
+    shown = [
+        shows.scenario
+        for bug in known_bugs()
+        if contains(bug.releases, release)
+        for shows in bug.shows
+        if shows.releases is None or contains(shows.releases, release)
+    ]
+    return [RunChoice(scenario, DEFAULT_SEED) for scenario in dict.fromkeys(shown)]
+
+
+def _print_run(run: CampaignRun) -> None:
+    choice = f"{run.number}: {run.category}: {run.scenario}, seed {run.seed}"
+    signatures = "".join(f"; {each.signature}" for each in run.signatures)
+    typer.echo(f"{choice}: {run.outcome}{signatures}")
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be written: {error.strerror}") from error

@@ -1,0 +1,98 @@
+"""The records of stability nights: each run while a night lasts, then one line a night and a signature.
+
+The log of runs lies with the runs; it is what an interrupted night goes on from. The history keeps counts.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+from history.verdict import Outcome
+
+NightDate = Annotated[str, Meta(pattern=r"^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}Z$")]
+"""Start of the night, UTC."""
+Count = Annotated[int, Meta(ge=0)]
+Category = Literal["positive control", "new", "failed before", "known bug"]
+"""Why a run was made."""
+ControlResult = Literal["found", "missed", "absent"]
+"""found: the planted violation was found. missed: it was not. absent: no positive control was judged."""
+
+
+class StabilityLine(
+    msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit_defaults=True
+):
+    """A line of a file of the stability history."""
+
+
+class RunSignature(StabilityLine, frozen=True, kw_only=True):
+    """One cause of a run's violations."""
+
+    signature: str
+    """As in `verdict.json`, such as "server-alive/died: KeyError in vllm.v1.core...."."""
+    unexplained: bool = False
+    bugs: list[str] = []
+    """Ids of the known bugs that it may be."""
+
+
+class CampaignRun(StabilityLine, frozen=True, kw_only=True):
+    """A judged run of a night."""
+
+    v: Literal[1] = 1
+    number: Count
+    """From 0; it decides category, scenario and seed."""
+    category: Category
+    scenario: str
+    seed: Count
+    outcome: Outcome
+    run: str
+    """Its directory, next to the log."""
+    seconds: float
+    signatures: list[RunSignature] = []
+    infrastructure: str | None = None
+    """client, environment or server start: why the run says nothing about the server."""
+    reason: str = ""
+    control: ControlResult | None = None
+    """Of a positive control."""
+
+
+class SignatureCount(StabilityLine, frozen=True, kw_only=True):
+    """One signature on one night and build."""
+
+    v: Literal[1] = 1
+    night: NightDate
+    build: str
+    """Version of vLLM."""
+    signature: str
+    count: Annotated[int, Meta(ge=1)]
+    """Runs that have it."""
+    unexplained: bool = False
+    bugs: list[str] = []
+    examples: list[tuple[str, Count, str]]
+    """Scenario, seed and run directory of the first few."""
+
+
+class StabilityNight(StabilityLine, frozen=True, kw_only=True):
+    """The counts of one night."""
+
+    v: Literal[1] = 1
+    night: NightDate
+    build: str
+    runs: Count
+    outcomes: dict[Outcome, Count]
+    categories: dict[Category, Count]
+    infrastructure: dict[str, Count] = {}
+    """Runs that say nothing about the server, by category."""
+    unknown: dict[str, Count] = {}
+    """Other runs with the outcome unknown, by their reason."""
+    positive_control: ControlResult
+    seconds: float
+    complete: bool
+    """Whether the night used its whole budget."""
+
+    @property
+    def is_green(self) -> bool:
+        """Whether nothing was unexpected, and the positive control was found."""
+        return self.positive_control == "found" and not self.outcomes.get("not as expected")

@@ -1,0 +1,92 @@
+"""Runs a night of the mix: each run on a server of its own, judged and logged before the next begins."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from time import monotonic
+
+from packaging.version import Version
+from rich.console import Console
+
+from history.reader import UnreadableRun
+from history.scenario import ClientKind, Scenario, StackName
+from kvchaos.campaign.campaign import run_one
+from kvchaos.errors import UsageError
+from kvchaos.judging.judge_run import judge_run_dir
+from kvchaos.paths import Workspace
+from kvchaos.planning.run_plan import RunRequest
+from kvchaos.servers.server_registry import ServerEnv
+from kvchaos.stability.campaign_log import CampaignLog
+from kvchaos.stability.campaign_records import CampaignRun
+from kvchaos.stability.night_counts import campaign_run
+from kvchaos.stability.run_mix import NextRun, RunMix
+from kvchaos.triage.failure_signature import infrastructure_failure
+
+OnRun = Callable[[CampaignRun], None]
+"""Gets each run as soon as it is logged."""
+
+
+@dataclass(frozen=True, slots=True)
+class StabilitySetup:
+    """What the runs of a night share."""
+
+    mix: RunMix
+    scenarios: Mapping[str, Scenario]
+    """By name, all that the mix can choose."""
+    server: ServerEnv
+    workspace: Workspace
+    stack: StackName = "local"
+    client: ClientKind = "openai"
+    as_release: Version | None = None
+
+
+def run_stability_night(
+    setup: StabilitySetup, log: CampaignLog, budget_s: float, console: Console, on_run: OnRun
+) -> bool:
+    """Run until the budget is used; a run starts only if one as long as the longest so far still fits.
+
+    Returns whether the night came to its end; False: a signal ended it. Raises UsageError.
+    """
+    longest_s = max((run.seconds for run in log.runs), default=0.0)
+    while log.used_s + longest_s < budget_s:
+        run = _conduct(setup, log, setup.mix.at(log.next_number), console)
+        if run is None:
+            return False
+        log.add(run)
+        on_run(run)
+        longest_s = max(longest_s, run.seconds)
+    return True
+
+
+def _conduct(
+    setup: StabilitySetup, log: CampaignLog, planned: NextRun, console: Console
+) -> CampaignRun | None:
+    """One judged run; None: a signal cut it short, so that it does not count."""
+    request = RunRequest(
+        scenario=setup.scenarios[planned.choice.scenario],
+        server=setup.server,
+        seed=planned.choice.seed,
+        workers=1,
+        stack=setup.stack,
+        client=setup.client,
+        as_release=setup.as_release,
+    )
+    began = monotonic()
+    run_dir, interrupted = run_one(request, replace(setup.workspace, runs=log.folder), console)
+    if interrupted:
+        return None
+    return _judged(run_dir, planned, began)
+
+
+def _judged(run_dir: Path, planned: NextRun, began: float) -> CampaignRun:
+    try:
+        verdict = judge_run_dir(run_dir)
+    except UnreadableRun as error:
+        raise UsageError(str(error)) from error
+    except OSError as error:
+        raise UsageError(f"{run_dir}: the verdict cannot be written: {error.strerror}") from error
+    failure = infrastructure_failure(verdict)
+    seconds = monotonic() - began
+    return campaign_run(planned, verdict, seconds, None if failure is None else failure.category)
