@@ -93,6 +93,8 @@ def shrink_command(
             outcome = session.run()
         except NotShownAgain as error:
             typer.echo(f"the failure did not show again: {error}; the runs are in {folder.path}")
+            if failing.plan.preceded_by:
+                typer.echo("earlier runs had used the server of the failing run; each of these had a new one")
             return EXIT_UNKNOWN
         except KeyboardInterrupt:
             write_text_file(path, scenario_text(session.smallest, failing.plan.run_id, failing.failure))

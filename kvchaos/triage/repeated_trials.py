@@ -52,6 +52,8 @@ class TrialSubject:
     conduct: Callable[[], ConductedRun]
     scenario: bytes | None = None
     """As JSON, for the log."""
+    size: str = ""
+    """For the line about each run."""
 
 
 class RepeatedTrials:
@@ -124,7 +126,8 @@ class RepeatedTrials:
         self.log.add(trial)
         number = len(self.log.trials)
         reason = f": {made.reason}" if made.reason else ""
-        self._report(f"run {number}, {made.seconds:.0f} s: {subject.step}: {made.observation}{reason}")
+        size = f" ({subject.size})" if subject.size else ""
+        self._report(f"run {number}, {made.seconds:.0f} s: {subject.step}{size}: {made.observation}{reason}")
         return trial
 
     def discard(self, key: str) -> None:

@@ -23,7 +23,7 @@ from kvchaos.triage.repeated_trials import (
 )
 from kvchaos.triage.run_budget import BudgetSpent
 from kvchaos.triage.shrinking import Precision, ShrinkStep, shrink
-from kvchaos.triage.shrunk_scenario import scenario_digest
+from kvchaos.triage.shrunk_scenario import brief_size, scenario_digest
 
 FIRST_RUNS = 2
 """Of the failing scenario, beside the failing run itself."""
@@ -200,4 +200,5 @@ class ShrinkSession:
             step=step,
             conduct=lambda: self._conduct(scenario),
             scenario=msgspec.json.encode(scenario.model_dump(mode="json")),
+            size=brief_size(scenario),
         )

@@ -60,6 +60,14 @@ def size_of(scenario: Scenario) -> ScenarioSize:
     )
 
 
+def brief_size(scenario: Scenario) -> str:
+    """The main figures in a few words."""
+    requests = sum(phase.requests for phase in scenario.phases)
+    at_once = max(phase.concurrency for phase in scenario.phases)
+    faults = f"{len(scenario.faults)} faults, " if scenario.faults else ""
+    return f"{faults}{len(scenario.phases)} phases, {requests} requests, {at_once} at once"
+
+
 def _changed_settings(settings: ServerSettings) -> int:
     defaults = ServerSettings(gpu_blocks=settings.gpu_blocks)
     changed = [key for key in ServerSettings.model_fields if getattr(settings, key) != getattr(defaults, key)]

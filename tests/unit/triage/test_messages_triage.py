@@ -13,7 +13,7 @@ from kvchaos.triage.bisection_result import Bisection, ExaminedRelease, ShowingR
 from kvchaos.triage.failure_repeats import RateOfRuns, RepeatOutcome, classify, result_lines
 from kvchaos.triage.occurrence_rate import ALWAYS_RULE, OccurrenceRate
 from kvchaos.triage.run_budget import duration_s
-from kvchaos.triage.shrunk_scenario import size_lines, size_of
+from kvchaos.triage.shrunk_scenario import brief_size, size_lines, size_of
 from kvchaos.triage.trial_log import FILE, Trial, TrialLog
 from tests.support.triage_runs import FAILURE, triage_scenario, triage_start
 
@@ -92,6 +92,10 @@ def test_sizes_before_and_after() -> None:
         "  tokens of the longest request: 17 -> 17",
         "  server settings other than the default: 1 -> 1",
     ]
+
+
+def test_brief_size_names_faults_only_where_there_are_any() -> None:
+    assert brief_size(triage_scenario()) == "2 phases, 44 requests, 8 at once"
 
 
 def bisection(found: ShowingReleases | None) -> Bisection:
