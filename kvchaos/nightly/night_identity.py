@@ -6,9 +6,11 @@ import hashlib
 import re
 
 import msgspec
+from msgspec.structs import replace
 from packaging.version import Version
 
 from history.scenario import ClientKind, Scenario, StackName
+from history.stack_capabilities import CAPABILITIES
 from kvchaos.doctor.check import field, read
 from kvchaos.doctor.gpu import installed_cards
 from kvchaos.matrix.digests import Code, portable_scenario
@@ -56,7 +58,9 @@ def series_identity(
     load: tuple[StackName, ClientKind, int],
 ) -> Digest:
     """Digest of all but the candidate. `load`: stack, client, and number of load workers."""
-    parts = [machine, control, portable_scenario(scenario), model, code.making, list(load)]
+    # A running server is named by its address, which says nothing about the build.
+    pinned = control if CAPABILITIES[load[0]].starts_server else replace(control, name="attached")
+    parts = [machine, pinned, portable_scenario(scenario), model, code.making, list(load)]
     encoded = msgspec.json.encode(parts, order="deterministic")
     return hashlib.sha256(encoded).hexdigest()[:DIGITS]
 
