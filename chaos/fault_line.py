@@ -54,7 +54,7 @@ def parse_line(line: str) -> list[FaultSpec]:
 def _parse_term(term: str, position: int) -> FaultSpec:
     match = _TERM.fullmatch(term)
     if match is None:
-        raise ValueError(f"{term!r} is no fault; write for example: 20%delay(50ms..400ms)")
+        raise ValueError(f"{term!r} is not a fault; write for example: 20%delay(50ms..400ms)")
     kind = SHORT.get(match["kind"], match["kind"])
     if kind not in KINDS:
         nearest = nearest_name(match["kind"], sorted({*SHORT, *KINDS}))
@@ -103,7 +103,7 @@ def _arguments(text: str, term: str) -> dict[str, Param]:
             continue
         name, equals, value = argument.partition("=")
         if not equals:
-            raise ValueError(f"{term!r}: {argument!r} is no argument; write name=value or 50ms..400ms")
+            raise ValueError(f"{term!r}: {argument!r} is not an argument; write name=value or 50ms..400ms")
         found[name.strip()] = _value(value.strip())
     return found
 

@@ -49,7 +49,7 @@ class Trigger(Strict):
         if self.offset and self.every is None:
             raise ValueError("offset goes with every")
         if self.states is not None and len(set(self.states)) != len(self.states):
-            raise ValueError("a state stands twice in states")
+            raise ValueError("states has a state twice")
         return self
 
     def as_armed(self) -> schedule.Trigger:
@@ -192,7 +192,7 @@ class Scenario(Strict):
         if len(set(names)) != len(names):
             raise ValueError("two phases have the same name")
         if own := {PROBE, CROWD}.intersection(names):
-            raise ValueError(f"phase {min(own)}: the suite's own requests go by that name")
+            raise ValueError(f"phase {min(own)}: requests of kvchaos itself have this name")
         for phase in self.phases:
             if phase.workload not in self.workloads:
                 raise ValueError(f"phase {phase.name}: no workload named {phase.workload}")
@@ -257,9 +257,9 @@ class Scenario(Strict):
         if fault.phase is None and len(phases) == 1:
             return phases[0]
         if fault.phase is None:
-            raise ValueError(f"fault {fault.id}: say in which phase it lives: {', '.join(phases)}")
+            raise ValueError(f"fault {fault.id}: give its phase, one of {', '.join(phases)}")
         if fault.phase not in phases:
-            raise ValueError(f"fault {fault.id}: {fault.phase} is no phase with the role chaos")
+            raise ValueError(f"fault {fault.id}: {fault.phase} is not a phase with the role chaos")
         return fault.phase
 
     def faults_in(self, phase: str) -> tuple[FaultSpec, ...]:

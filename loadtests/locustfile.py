@@ -66,14 +66,16 @@ def discard(record: RequestRecord) -> None:
 
 
 def add_options(parser: LocustArgumentParser) -> None:
-    group = parser.add_argument_group("kvchaos", "What is asked")
+    group = parser.add_argument_group("kvchaos", "Workload")
     group.add_argument("--workload", choices=sorted(KINDS), default="shared_prefix", help="kind of workload")
     # One text, since Locust's page hands a list back in another type than it got.
     group.add_argument(
         "--workload-params", default="", metavar="TEXT", help="its parameters: name=value name=value ..."
     )
     group.add_argument("--seed", type=int, default=0, help="seed of the workload")
-    group.add_argument("--client", choices=sorted(CLIENTS), default="openai", help="what sends the requests")
+    group.add_argument(
+        "--client", choices=sorted(CLIENTS), default="openai", help="client that sends the requests"
+    )
     # Locust's own default is every address of the machine.
     parser.set_defaults(web_host="127.0.0.1", master_bind_host="127.0.0.1")
     group.add_argument("--served-model", default=SERVED_MODEL, help="name under which the server serves it")

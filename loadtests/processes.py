@@ -245,4 +245,4 @@ def _decoded(line: bytes, worker: int | None) -> WorkerReport:
             return _of_the_master.decode(line)
         return WorkerReport(worker, _of_a_worker.decode(line))
     except msgspec.MsgspecError as error:
-        return WorkerReport(worker, Failed(message=f"said something that is no report: {error}"))
+        return WorkerReport(worker, Failed(message=f"sent a malformed report: {error}"))

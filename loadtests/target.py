@@ -45,7 +45,7 @@ def address_of(host: str) -> str:
     try:
         return socket.gethostbyname(host)
     except OSError as error:
-        raise ValueError(f"{host!r} is no address: {error}") from error
+        raise ValueError(f"{host!r} is not an address: {error}") from error
 
 
 def is_loopback(host: str) -> bool:

@@ -48,7 +48,7 @@ def schedule_text(control: Path) -> str:
     try:
         status = os.fstat(file)
         if not stat.S_ISREG(status.st_mode):
-            raise BadControl("schedule is no plain file")
+            raise BadControl("schedule is not a regular file")
         if status.st_size > MAX_SCHEDULE_BYTES:
             raise BadControl(f"schedule of {status.st_size} bytes is too large")
         content = os.read(file, MAX_SCHEDULE_BYTES)

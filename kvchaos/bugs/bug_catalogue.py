@@ -48,7 +48,7 @@ class Tested(Strict):
     @model_validator(mode="after")
     def _says_how(self) -> Tested:
         if self.scenario is None and self.note is None:
-            raise ValueError("give the scenario, or a note that says how the release was tested")
+            raise ValueError("give the scenario, or a note on how the release was tested")
         return self
 
 
@@ -113,9 +113,7 @@ class KnownBug(Strict):
     def _is_short(cls, mechanism: str) -> str:
         count = len(SENTENCE_END.findall(mechanism.strip()))
         if not 1 <= count <= SENTENCES:
-            raise ValueError(
-                f"say it in {SENTENCES} sentences at most, each with a full stop; it has {count}"
-            )
+            raise ValueError(f"write at most {SENTENCES} sentences, each with a full stop; it has {count}")
         return " ".join(mechanism.split())
 
     @property
@@ -151,7 +149,7 @@ def range_problem(releases: str) -> str | None:
     try:
         SpecifierSet(releases)
     except InvalidSpecifier:
-        return f'{releases!r} is no version range such as ">=0.16,<0.19"'
+        return f'{releases!r} is not a version range such as ">=0.16,<0.19"'
     return None
 
 

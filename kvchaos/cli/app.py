@@ -99,7 +99,7 @@ def run(arguments: Sequence[str]) -> int:
         app = application(arguments)
         # Whatever a command imports has registered the units of other packages by now.
         if broken:
-            return _complain(f"{broken[0]}; mend or uninstall that package")
+            return _complain(f"{broken[0]}; fix or uninstall that package")
         outcome = app(list(arguments), prog_name="kvchaos", standalone_mode=False)
     except UsageError as error:
         return _complain(str(error))

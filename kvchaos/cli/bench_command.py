@@ -207,7 +207,7 @@ def runs_command(
 ) -> int:
     """Compare two stored runs: ratios by phase, from slices of the phases. Needs no server."""
     print_sheets(ratio_tables(slice_pairs(first, second)))
-    typer.echo("\nintervals: from slices of these two runs; how far runs differ at all they cannot tell")
+    typer.echo("\nthe intervals come from slices of these two runs, without the variation between runs")
     return 0
 
 
@@ -248,5 +248,5 @@ def _rates(text: str | None) -> list[float]:
     except ValueError:
         raise UsageError(f"--rates {text}: write numbers with commas between, such as 1,2,4") from None
     if not all(0 < rate <= 1_000_000 for rate in rates) or sorted(set(rates)) != rates:
-        raise UsageError(f"--rates {text}: give them above 0, and rising")
+        raise UsageError(f"--rates {text}: give ascending rates above 0")
     return rates

@@ -38,7 +38,7 @@ def conduct(bench: Bench, runs: Path | None, sender: LoadOptions, make: Conduct)
     try:
         make(bencher)
     except MeasurementInterrupted:
-        console.print("interrupted; what was measured until then:")
+        console.print("interrupted; results so far:")
     return show(bencher.bench, folder)
 
 
@@ -52,7 +52,7 @@ def show(bench: Bench, folder: Path) -> int:
         (folder / PAGE).write_text(page_html(bench), encoding="utf-8")
     except OSError as error:
         raise UsageError(f"{folder / PAGE}: cannot be written: {error.strerror}") from error
-    typer.echo(f"all of it, drawn: {folder / PAGE}")
+    typer.echo(f"tables and curves: {folder / PAGE}")
     outcomes: set[Outcome] = {run.outcome for run in bench.runs}
     if "not as expected" in outcomes:
         return 1

@@ -52,7 +52,7 @@ def client_bench_command(
     if last:
         bench = latest_bench(folder)
         if bench is None:
-            raise UsageError("nothing was measured yet; measure with: kvchaos client-bench")
+            raise UsageError("there is no measurement yet; make one with: kvchaos client-bench")
         _show(bench)
         return 0
     options = MeasureOptions(workers, seconds, tuple(sorted(set(concurrency or CONCURRENCY))), client)
@@ -92,7 +92,7 @@ def _show(bench: ClientBench) -> None:
     typer.echo(
         f"{bench.created}, kvchaos {bench.kvchaos}, openai {bench.openai}, Python {bench.python}; "
         f"{bench.host}; {bench.workers} load workers, {bench.client} client; "
-        f"load of the machine before {bench.load_average}"
+        f"load average before {bench.load_average}"
     )
     table = plain_table(
         *("step", "at once", "requests/s", "events/s", "CPU µs/event", "client CPU", "mock CPU"),

@@ -97,7 +97,7 @@ def matrix_command(
     try:
         outcomes = fill(order, LocalMachine(workspace, console), results, print_line, utc_day)
     except KeyboardInterrupt:
-        print_line("interrupted; the same command goes on from here")
+        print_line("interrupted; the same command continues from here")
         raise
     finally:
         publish(published)
@@ -112,7 +112,7 @@ def _code(outcomes: Iterable[Outcome | None]) -> int:
 def _names(option: str, text: str) -> list[str]:
     names = list(dict.fromkeys(text.replace(",", " ").split()))
     if not names:
-        raise UsageError(f"{option}: names nothing; leave it out to get all")
+        raise UsageError(f"{option}: is empty; omit it to get all")
     return names
 
 

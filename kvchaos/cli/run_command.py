@@ -184,8 +184,8 @@ def _master(listen: str) -> MasterAddress:
     check_free(address)
     if address.open_to_others:
         typer.echo(
-            f"kvchaos: the master of the load and the server listen at {address.host}, and ask nobody who "
-            "they are: use it only in a network that you trust",
+            f"kvchaos: the master of the load and the server listen at {address.host} without "
+            "authentication: use this only in a network that you trust",
             err=True,
         )
     return address
@@ -201,9 +201,7 @@ def server_for(
     can = CAPABILITIES[stack]
     if not can.starts_server:
         if url is None or server is not None:
-            raise UsageError(
-                "--stack attach takes the server at --url http://127.0.0.1:PORT, and no --server"
-            )
+            raise UsageError("--stack attach needs --url http://127.0.0.1:PORT and no --server")
         return inspect_server(url)
     if url is not None:
         raise UsageError("--url needs --stack attach")

@@ -133,7 +133,7 @@ class FaultController:
             return
         obstacles = self._outside.unsupported_reasons(outside_of(self._plan.scenario.faults))
         if obstacles:
-            raise RunAborted(f"faults of this scenario cannot be had on this stack: {'; '.join(obstacles)}")
+            raise RunAborted(f"this stack does not support faults of this scenario: {'; '.join(obstacles)}")
 
     def check_server(self) -> None:
         """Refuse faults that this server can never reach, before any load."""
@@ -168,8 +168,7 @@ class FaultController:
         gap_s = self._control.renew()
         if self._armed and gap_s > LEASE_S:
             raise LeaseLost(
-                f"this machine left the conductor no processor for {gap_s:.1f} s, "
-                "and the faults ended by themselves"
+                f"the conductor got no processor time for {gap_s:.1f} s, and the faults ended by themselves"
             )
 
     def tick(self, progress: Progress) -> None:
@@ -239,7 +238,7 @@ class FaultController:
         if refusals:
             raise RunAborted("the server refuses the faults: " + "; ".join(refusals))
         raise RunAborted(
-            f"the server did not take the faults within {CONFIRM_S:g} s; "
+            f"the server did not arm the faults within {CONFIRM_S:g} s; "
             f"see the journals in {self._control.path}"
         )
 

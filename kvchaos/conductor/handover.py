@@ -101,7 +101,7 @@ def of_the_caches(reset: ResetResult, ledger: Sequence[LedgerRecord]) -> Iterato
 def of_the_resources(now: ResourceRecord | None, before: ResourceRecord | None) -> Iterator[Objection]:
     """What its processes use more than before its first load."""
     if now is None or before is None:
-        yield Objection("usage-unseen", "what its processes use was not seen")
+        yield Objection("usage-unseen", "the resources of its processes could not be read")
         return
     if (now.leader, now.started) != (before.leader, before.started):
         yield Objection("another-process", "its leader is another process than before")
@@ -115,7 +115,7 @@ def _of_the_run(state: EndState) -> Iterator[Objection]:
     if state.starts != 1:
         yield Objection("restarted", f"it was started {state.starts} times")
     if state.unhealed:
-        yield Objection("not-healed", f"faults of {', '.join(state.unhealed)} were not seen to end")
+        yield Objection("not-healed", f"faults of {', '.join(state.unhealed)} were not confirmed healed")
     if not state.drained:
         yield Objection("not-drained", "it did not drain")
     for kind in state.lasting_damage:
@@ -165,7 +165,7 @@ def _of_the_log(log: str, allowed: Sequence[str]) -> Iterator[Objection]:
         yield Objection("crash-logged", f"a crash in its log: {fatal.strip()[:100]}")
 
 
-NOT_ENDED = "the run did not come to its end"
+NOT_ENDED = "the run did not reach its end"
 QUIET_S = 0.5
 CONNECTIONS_CLOSED_S = 6.0
 """Seconds in which the server closes the connections of a load that has ended."""

@@ -55,7 +55,7 @@ class Upkeep:
         silence = load.silence()
         if silence.seconds > self._stall_s:
             raise LoadGeneratorLost(
-                f"{load.name(silence.worker)} has said nothing for {silence.seconds:.1f} s; "
+                f"{load.name(silence.worker)} has not reported for {silence.seconds:.1f} s; "
                 f"see {layout.LOADER_LOG}"
             )
 

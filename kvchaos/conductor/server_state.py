@@ -116,8 +116,8 @@ def _parse_reset(body: str) -> ResetResult:
     if success is True:
         return ResetResult(True, body, "")
     if success is False:
-        return ResetResult(False, body, "the server says that blocks are still held")
-    return ResetResult(None, body, "the answer to the probe does not say whether blocks are held")
+        return ResetResult(False, body, "the server reports that blocks are still in use")
+    return ResetResult(None, body, "the answer to the probe does not show whether blocks are in use")
 
 
 def _sum(samples: Samples, metric: str) -> float | None:

@@ -100,5 +100,5 @@ def check_server(server: ServerEnv) -> Check:
     if missing:
         again = f"kvchaos server install {server.name}"
         fix = again if server.kind == "installed" else f"kvchaos server remove {server.name}"
-        return Check(f"server {server.name}", CheckState.BAD, f"{missing[0]} is gone", fix)
+        return Check(f"server {server.name}", CheckState.BAD, f"{missing[0]} does not exist any more", fix)
     return Check(f"server {server.name}", CheckState.OK, f"vLLM {server.vllm}, torch {server.torch}")

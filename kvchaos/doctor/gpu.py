@@ -129,7 +129,7 @@ def parse_info(text: str | None) -> dict[str, Any] | None:
 def check_driver(cards: Sequence[Card]) -> Check:
     """Check that `nvidia-smi` lists a GPU."""
     if not cards:
-        fix = "install the driver of your card, and see that nvidia-smi lists it"
+        fix = "install the driver of your card, and check that nvidia-smi lists it"
         return Check(DRIVER, CheckState.BAD, "nvidia-smi lists no GPU", fix)
     return Check(DRIVER, CheckState.OK, f"{cards[0].driver}, {', '.join(card.name for card in cards)}")
 
@@ -188,7 +188,7 @@ def check_runtime(info: Mapping[str, Any]) -> Check:
 def check_images(root: Path, free: int | None) -> Check:
     """Check that the disk has space for images, bytes; a warning if not."""
     if free is None:
-        fix = f"see that {IMAGE_GIB} GiB are free"
+        fix = f"free {IMAGE_GIB} GiB"
         return Check(IMAGES, CheckState.WARN, f"{root} cannot be looked at", fix)
     found = f"{free / GIB:.0f} GiB free in {root}"
     if free < IMAGE_GIB * GIB:

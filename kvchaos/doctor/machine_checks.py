@@ -82,7 +82,7 @@ def check_processes(found: list[Quota]) -> Check:
 def check_inotify(limit: int | None, used: int) -> Check:
     """Programs that watch files, such as the browser of `make test`, need one instance or more each."""
     if limit is None:
-        return Check("inotify", CheckState.WARN, "unknown", f"see that {INOTIFY} can be read")
+        return Check("inotify", CheckState.WARN, "unknown", f"make {INOTIFY} readable")
     found = f"{limit - used:,} of {limit:,} instances left"
     if limit - used < WATCHERS_WANTED:
         return Check("inotify", CheckState.WARN, found, "sudo sysctl fs.inotify.max_user_instances=512")
@@ -178,7 +178,9 @@ def check_memory(meminfo: str) -> Check:
     free = int(kib) * 1024
     found = f"{free / GIB:.1f} GiB available"
     if free < 4 * GIB:
-        return Check("memory", CheckState.WARN, found, "free some: a server and its load take up to 4 GiB")
+        return Check(
+            "memory", CheckState.WARN, found, "free some memory: a server and its load need up to 4 GiB"
+        )
     return Check("memory", CheckState.OK, found)
 
 

@@ -165,7 +165,7 @@ class HttpExporter:
         try:
             self._serving = start_http_server(self._port, HOST, registry)
         except OSError as error:
-            raise UsageError(f"the suite's metrics: port {self._port}: {error.strerror}") from error
+            raise UsageError(f"the metrics of kvchaos: port {self._port}: {error.strerror}") from error
 
     def stop(self) -> None:
         """Safe to repeat."""

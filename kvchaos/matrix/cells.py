@@ -175,7 +175,7 @@ def read_all(folder: Path) -> list[Results]:
     found = sorted(path.stem for path in folder.glob("*.json"))
     for name in found:
         if name not in TABLE:
-            raise _damaged(results_file(folder, name), f"{name} is no release that can be installed")
+            raise _damaged(results_file(folder, name), f"{name} is not a release that can be installed")
     return [read_results(folder, release) for release in sorted(found, key=Version)]
 
 

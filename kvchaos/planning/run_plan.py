@@ -79,7 +79,7 @@ def make_run_dir(runs: Path, run_id: str) -> Path:
         free = os.statvfs(run_dir)
     except OSError as error:
         raise UsageError(
-            f"{run_dir}: cannot be made: {error.strerror}; set KVCHAOS_RUNS to another"
+            f"{run_dir}: cannot be created: {error.strerror}; set KVCHAOS_RUNS to another folder"
         ) from error
     if free.f_bavail * free.f_frsize < NEEDED_BYTES:
         run_dir.rmdir()

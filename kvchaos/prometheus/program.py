@@ -50,7 +50,7 @@ def version_of(program: Path) -> str:
         raise UsageError(f"{program}: cannot be run: {error}") from error
     match = re.match(r"prometheus, version (\S+)", completed.stdout + completed.stderr)
     if match is None:
-        raise UsageError(f"{program} is no Prometheus: {HOW_TO_GET}")
+        raise UsageError(f"{program} is not a Prometheus: {HOW_TO_GET}")
     return match[1]
 
 

@@ -101,10 +101,10 @@ def clock(t_ns: int) -> str:
 SYMBOLS = {Verdict.PASS: "✓", Verdict.FAIL: "✗", Verdict.UNKNOWN: "?"}
 OUTCOME_SYMBOLS: dict[Outcome, str] = {"as expected": "✓", "not as expected": "✗", "unknown": "?"}
 SEAL_TEXTS: dict[Sealed, str] = {
-    "sealed": "sealed: the files are those that the run closed",
-    "resealed": "sealed again, by kvchaos reseal and not by the run",
-    "unsealed": "not sealed: whether the files are those that the run closed cannot be checked",
-    "broken": "seal broken: a file is not the one that the run closed",
+    "sealed": "sealed: no file has changed since the run",
+    "resealed": "sealed again by kvchaos reseal, not by the run",
+    "unsealed": "not sealed: changes of the files since the run cannot be detected",
+    "broken": "seal broken: a file has changed since the run",
 }
 MAX_EVIDENCE = 3
 """Lines of evidence an oracle; the verdict file has more."""
@@ -161,7 +161,7 @@ def version_lines(plan: RunPlan) -> list[str]:
 def server_lines(plan: RunPlan) -> list[str]:
     """Whom the server had served before, or why it was started."""
     if plan.preceded_by:
-        return [f"server left by {plan.preceded_by[-1]}, runs before on it: {', '.join(plan.preceded_by)}"]
+        return [f"server kept from {plan.preceded_by[-1]}; earlier runs on it: {', '.join(plan.preceded_by)}"]
     if plan.fresh_because is not None:
         return [f"server started for this run: {plan.fresh_because}"]
     return []

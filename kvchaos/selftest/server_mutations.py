@@ -164,5 +164,5 @@ def drop_metric(text: str, metric: str) -> str:
     lines = text.split("\n")
     kept = [line for line in lines if line.partition("{")[0].partition(" ")[0] != metric]
     if len(kept) == len(lines):
-        raise LookupError(f"no sample of {metric} to take out")
+        raise LookupError(f"there is no sample of {metric} to remove")
     return "\n".join(kept)

@@ -131,7 +131,7 @@ def remove(name: str, cache: Path, progress: InstallProgress) -> None:
     """Forget a server, and delete its environment if it was installed here. Raises UsageError."""
     folder = server_folder(name, cache)
     if not folder.is_dir():
-        raise UsageError(f"no server named {name}; see them with: kvchaos server list")
+        raise UsageError(f"no server named {name}; list all with: kvchaos server list")
     with exclusive(lock_file(folder), lambda: progress.step(f"server {name}: waiting for its installation")):
         # An added environment lies elsewhere; only its marker is in this folder.
         if folder.is_dir():
@@ -196,7 +196,7 @@ def _make(release: ServerRelease, folder: Path, cache: Path, uv: Path, runner: R
     report_step(f"server {release.version}: checking that it imports")
     facts = read_server_facts(python, release.entry_module, libraries, runner)
     if not facts.cpu:
-        raise UsageError(f"server {release.version}: vLLM does not see that it runs on a CPU")
+        raise UsageError(f"server {release.version}: vLLM does not detect the CPU platform")
     return ServerEnv(
         name=release.version,
         kind="installed",

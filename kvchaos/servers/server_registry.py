@@ -118,14 +118,14 @@ def find_server(name: str, cache: Path) -> ServerEnv:
         raise UsageError(f"no server named {name}; {_how_to_get(name)}")
     missing = server.missing_files()
     if missing:
-        raise UsageError(f"server {name}: {missing[0]} is gone; {_how_to_fix(server)}")
+        raise UsageError(f"server {name}: {missing[0]} does not exist any more; {_how_to_fix(server)}")
     return server
 
 
 def _how_to_get(name: str) -> str:
     if name in TABLE:
         return f"install it with: kvchaos server install {name}"
-    return f"see all with: kvchaos server list; add one with: kvchaos server add {name} --python PATH"
+    return f"list all with: kvchaos server list; add one with: kvchaos server add {name} --python PATH"
 
 
 def _how_to_fix(server: ServerEnv) -> str:

@@ -45,7 +45,7 @@ class NetworkProxy:
         code = self._process.poll()
         if code is None:
             return None
-        return f"the network's proxy ended with code {code}; see {layout.NETWORK_LOG}"
+        return f"the TCP proxy ended with code {code}; see {layout.NETWORK_LOG}"
 
 
 def proxy_for(
@@ -78,7 +78,7 @@ def proxy_before(server_url: str, run_dir: Path, registry: ProcessRegistry) -> I
             raise ProxyFailed(f"it does not listen after {START_S:g} s")
         yield NetworkProxy(process, handle, listening)
     except ProxyFailed as error:
-        raise UsageError(f"the network's proxy: {error}; see {run_dir / layout.NETWORK_LOG}") from error
+        raise UsageError(f"the TCP proxy: {error}; see {run_dir / layout.NETWORK_LOG}") from error
     finally:
         _end(process, handle, registry)
 

@@ -125,7 +125,7 @@ def _read(path: Path) -> RunState | None:
         return None
     except msgspec.MsgspecError as error:
         raise UsageError(
-            f"{path}: cannot be read ({error}); see that nothing of this run is left, then delete it"
+            f"{path}: cannot be read ({error}); check that no process of this run is left, then delete it"
         ) from error
 
 
@@ -175,7 +175,9 @@ def _end(
         return
     if before.ownership is Ownership.UNPROVEN:
         pids = ", ".join(str(process.pid) for process in before.processes)
-        remaining.append(f"{name} is gone; processes {pids} may be its children: if so, end them by hand")
+        remaining.append(
+            f"{name} does not exist any more; processes {pids} may be its children: if so, end them by hand"
+        )
         return
     try:
         after = _end_group(group, grace_s, shm_tracker)

@@ -39,7 +39,7 @@ def existing_tool(tool: Tool, environ: Mapping[str, str]) -> InstallResult | Non
     """The program that this machine has already; None when it must be obtained. Raises UsageError."""
     if named := environ.get(tool.variable):
         found = named_or_on_path(environ, tool)
-        note = f"named by {tool.variable}" if found else f"{tool.variable}: {named} is no program"
+        note = f"named by {tool.variable}" if found else f"{tool.variable}: {named} is not a program"
         return InstallResult(tool, found, note)
     if found := named_or_on_path(environ, tool):
         return InstallResult(tool, found, "on the PATH")

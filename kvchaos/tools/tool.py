@@ -73,7 +73,7 @@ def need_tool(environ: Mapping[str, str], tool: Tool) -> Path:
     if found is not None:
         return found
     if named := environ.get(tool.variable):
-        raise UsageError(f"{tool.variable}: {named} is no program; correct it, or: unset {tool.variable}")
+        raise UsageError(f"{tool.variable}: {named} is not a program; correct it, or: unset {tool.variable}")
     raise UsageError(f"no {tool.title} found: {tool.how_to_get}")
 
 

@@ -170,7 +170,7 @@ class StreamedResponse:
 
 LONGEST_MESSAGE = 500
 CLIENT_FAULT = RequestError(
-    kind="ClientFault", status=None, message="the load client itself failed; the log of the load tells how"
+    kind="ClientFault", status=None, message="the load client itself failed; loader.log has the error"
 )
 
 

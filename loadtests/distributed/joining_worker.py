@@ -82,7 +82,7 @@ def take_part(host: str, port: int) -> None:
         finally:
             outbox.flush()
             if not isinstance(connection.request(Shutdown(outbox.records)), Goodbye):
-                raise WorkerFailed("the master took no leave")
+                raise WorkerFailed("the master closed the connection without a reason")
 
 
 def _allow_open_files(plan: RunPlan, workers: int) -> None:

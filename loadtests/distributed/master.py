@@ -145,7 +145,7 @@ class Master:
             case Shutdown(records=records) if worker is not None:
                 worker.gone = True
                 if not self._over:
-                    self._report_failure(worker.number, "it left before the run was over")
+                    self._report_failure(worker.number, "it disconnected before the end of the run")
                 if worker.received != records:
                     lost = f"{records - worker.received} of its {records} records were lost on the way"
                     self._report_failure(worker.number, lost)

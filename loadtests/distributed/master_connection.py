@@ -92,7 +92,7 @@ class MasterConnection:
             for _ in range(TRIPS):
                 self._request_time()
             if time.monotonic() - self._last_message_mono > MASTER_TIMEOUT_S:
-                sys.stderr.write("the master is gone\n")
+                sys.stderr.write("the connection to the master is lost\n")
                 self._inbox.put(Quit())
                 return
             gevent.sleep(TRIPS_EVERY_S)

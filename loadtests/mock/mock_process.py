@@ -142,7 +142,7 @@ def read_sent(path: Path) -> dict[str, SentRecord]:
     for line in path.read_bytes().splitlines():
         record = decoder.decode(line)
         if record.id in found:
-            raise ValueError(f"{path.name}: request {record.id} stands there twice")
+            raise ValueError(f"{path.name}: request {record.id} occurs twice")
         found[record.id] = record
     return found
 

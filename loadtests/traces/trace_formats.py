@@ -102,9 +102,9 @@ def whole(text: str, name: str) -> int:
     try:
         number = float(text)
     except ValueError:
-        raise MalformedLine(f"{name} {text!r} is no number") from None
+        raise MalformedLine(f"{name} {text!r} is not a number") from None
     if not number.is_integer():
-        raise MalformedLine(f"{name} {text!r} is no whole number")
+        raise MalformedLine(f"{name} {text!r} is not a whole number")
     return int(number)
 
 
@@ -147,7 +147,7 @@ def _azure_time_ns(text: str) -> int:
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
-        raise MalformedLine(f"{AZURE_COLUMNS[0]} {text!r} is no date and time") from None
+        raise MalformedLine(f"{AZURE_COLUMNS[0]} {text!r} is not a date and time") from None
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)
     return (moment - EPOCH) // timedelta(microseconds=1) * NS_PER_US
@@ -157,9 +157,9 @@ def _burstgpt_time_ns(text: str) -> int:
     try:
         seconds = float(text)
     except ValueError:
-        raise MalformedLine(f"{BURSTGPT_COLUMNS[0]} {text!r} is no number") from None
+        raise MalformedLine(f"{BURSTGPT_COLUMNS[0]} {text!r} is not a number") from None
     if not math.isfinite(seconds):
-        raise MalformedLine(f"{BURSTGPT_COLUMNS[0]} {text!r} is no time")
+        raise MalformedLine(f"{BURSTGPT_COLUMNS[0]} {text!r} is not a time")
     return nanoseconds(seconds, NS_PER_S)
 
 

@@ -233,7 +233,7 @@ FAULTS = (
         contract=CONFORMING,
         effect="the server gets a part of the processors",
         evidence="periods in which the kernel throttled it",
-        consequence="tokens come more slowly",
+        consequence="the token rate decreases",
         heals="when the limit is restored",
         parameters={
             "trigger_on": TRIGGER_ON,

@@ -67,7 +67,7 @@ def _unseen(case: FiredFault) -> Doubt | None:
         if during.end_ns is None:
             return case.doubt("strike-unseen", f"no line has the end of the injection at invocation {line.n}")
         if not case.history.metrics.answered_within(during.begin_ns, during.end_ns):
-            return case.doubt("suite-saw-nothing", "the suite scraped nothing meanwhile, either")
+            return case.doubt("suite-saw-nothing", "kvchaos scraped nothing meanwhile, either")
         if any(during.begin_ns < t_ns < during.end_ns for t_ns in scraped_ns):
             return case.doubt("prometheus-saw", "Prometheus scraped the server meanwhile")
         if not any(t_ns < during.begin_ns for t_ns in scraped_ns) or not any(

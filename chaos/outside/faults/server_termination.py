@@ -283,7 +283,7 @@ FAULTS = (
         Kill,
         _incarnation_ended,
         effect="SIGKILL to all processes of the server",
-        evidence="processes, all gone; the exit code of their leader",
+        evidence="processes, all ended; the exit code of their leader",
         consequence="that incarnation has ended with that code; requests in flight fail",
     ),
     _ending(
@@ -292,7 +292,7 @@ FAULTS = (
         _incarnation_ended,
         effect="SIGTERM to the server, and after grace_s SIGKILL to its processes; with duration_s 0 "
         "it is a restart",
-        evidence="processes, all gone; the exit code of their leader; whether they had to be forced",
+        evidence="processes, all ended; the exit code of their leader; whether SIGKILL was needed",
         consequence="that incarnation has ended by itself; requests in flight may fail",
         grace_s=Parameter(30.0, 0, 600, about="seconds from SIGTERM to SIGKILL"),
     ),
@@ -301,7 +301,7 @@ FAULTS = (
         EngineKill,
         engine_missed,
         effect="SIGKILL to the process of the engine alone",
-        evidence="process of the engine, gone",
+        evidence="process of the engine, ended",
         consequence="requests fail; the server ends by itself, or /health reports the failure",
         down_s=20.0,
     ),

@@ -99,9 +99,9 @@ _OF_EVENTS = (
     Alteration(alive.BAD_EXIT, "the server ends its shutdown with SIGSEGV", _crashes_in_its_shutdown),
     Alteration(alive.UNANSWERED, "the last probe fails", _probe_unanswered),
     Alteration(progress.DEADLINE, "a request runs into its deadline", _past_its_deadline),
-    Alteration(progress.ANSWER, "an answer stands still for an hour", _stands_still),
+    Alteration(progress.ANSWER, "an answer pauses for an hour", _stands_still),
     Alteration(progress.NO_RECOVERY, "no request after healing is answered", _nothing_answered_after_healing),
-    Alteration(drained.NOT_DRAINED, "the server does not come to rest", _did_not_drain),
+    Alteration(drained.NOT_DRAINED, "the server does not drain", _did_not_drain),
 )
 
 

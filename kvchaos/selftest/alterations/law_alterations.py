@@ -103,7 +103,7 @@ ALTERATIONS = (
     ),
     Alteration(
         client_laws.BY_REASON,
-        "requests end by stop that clients saw end by length",
+        "requests end with stop at the server and with length at the clients",
         _more(SUCCESS, finished_reason="stop"),
     ),
     Alteration(

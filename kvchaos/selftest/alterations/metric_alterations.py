@@ -170,7 +170,7 @@ ALTERATIONS = (
         _metric((f"{EXTERNAL}_queries_total",), _more),
     ),
     Alteration(
-        token_crosscheck.CLAIMED, "tokens come from the tier, and no byte does", _metric(LOADED, _none)
+        token_crosscheck.CLAIMED, "tokens come from the tier, but no byte does", _metric(LOADED, _none)
     ),
     Alteration(
         token_crosscheck.USAGE_CLAIMED, "tokens are cached, and no byte was loaded", _metric(LOADED, _none)

@@ -93,9 +93,9 @@ _OF_REQUESTS = (
     _request(outcomes.STATUS, "a good answer has status 500", lambda _: {"status": 500}),
     _request(outcomes.USAGE_MISSING, "an answer has no usage", lambda _: {"usage": None}),
     _request(
-        outcomes.FINISH_REASON, "an answer ends for no good reason", lambda _: {"finish_reason": "error"}
+        outcomes.FINISH_REASON, "an answer has an unknown finish reason", lambda _: {"finish_reason": "error"}
     ),
-    _request(outcomes.TOO_SHORT, "an answer ends for length a token too early", _shorter),
+    _request(outcomes.TOO_SHORT, "an answer ends with length one token too early", _shorter),
     _request(
         outcomes.TOO_LONG,
         "an answer has more tokens than requested",
@@ -113,7 +113,7 @@ _OF_REQUESTS = (
     ),
     _request(
         endings.FALSE_STOP,
-        "an answer ends for stop where no request has stops",
+        "an answer ends with stop without a stop condition",
         lambda _: {"finish_reason": "stop"},
     ),
     _request(

@@ -121,7 +121,7 @@ _OF_RESOURCES = (
     Alteration(resources.MEMORY_AT_END, "10,000 MiB more at the end", partial(_at_end, _jumped)),
     Alteration(
         resources.GONE,
-        "a process is gone at the end",
+        "a process is missing at the end",
         partial(_at_end, lambda usage: {"processes": usage.processes - 1}),
     ),
     Alteration(resources.MEMORY, "memory grows from phase to phase", _grows),
@@ -164,7 +164,7 @@ _OF_LOGS = (
     *_log_alterations(),
     Alteration(
         counters.DECREMENT,
-        "the log says that a counter was to be lowered",
+        "the log says that the server tried to lower a counter",
         partial(_logged, LINES["counter-decrement"]),
     ),
 )

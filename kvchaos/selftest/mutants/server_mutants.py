@@ -46,7 +46,7 @@ def nan_sample() -> Mutant:
     """Mutant: a counter is NaN in one scrape."""
     nan = SampleMutation(f"{LATENCY}_sum", lambda _: float("nan"), when=MutationTiming.ONE_SCRAPE)
     kill = violates(counters.NOT_A_NUMBER, f"{LATENCY}_sum")
-    return single_mutant("nan-sample", "a counter is no number, in one scrape", nan, kill)
+    return single_mutant("nan-sample", "a counter is not a number in one scrape", nan, kill)
 
 
 def negative_sample() -> Mutant:

@@ -159,7 +159,7 @@ def prepare_compose(request: LaunchRequest, registry: ProcessRegistry) -> Prepar
     client = connect()
     with ExitStack() as unless_made:
         unless_made.callback(client.close)
-        with docker_errors_named("what an earlier run has left up"):
+        with docker_errors_named("containers that an earlier run has left"):
             # It may have the ports that this one wants.
             remove_orphaned_projects(client, state_folder(request.cache))
         project_plan = plan_project(

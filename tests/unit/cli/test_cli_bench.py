@@ -27,13 +27,13 @@ def small(tmp_path: Path, cache: Path) -> str:
 @pytest.mark.parametrize(
     ("verb", "options", "problem"),
     [
-        ("sweep", ["--rates", "4,2"], "--rates 4,2: give them above 0, and rising"),
-        ("sweep", ["--rates", "0,2"], "--rates 0,2: give them above 0, and rising"),
-        ("sweep", ["--rates", "nan"], "--rates nan: give them above 0, and rising"),
+        ("sweep", ["--rates", "4,2"], "--rates 4,2: give ascending rates above 0"),
+        ("sweep", ["--rates", "0,2"], "--rates 0,2: give ascending rates above 0"),
+        ("sweep", ["--rates", "nan"], "--rates nan: give ascending rates above 0"),
         ("sweep", ["--rates", "fast"], "--rates fast: write numbers with commas between, such as 1,2,4"),
         ("sweep", ["--phase", "noon"], "no phase noon; there are golden, load, fresh"),
         ("sweep", ["--phase", "golden", "--seconds", "0"], "--seconds"),
-        ("sweep", ["--stack", "attach"], "--stack attach takes the server at --url"),
+        ("sweep", ["--stack", "attach"], "--stack attach needs --url"),
         ("sweep", ["--url", "http://127.0.0.1:8000"], "--url needs --stack attach"),
         ("slo", [], "give at least one bound: --ttft-ms, --tpot-ms or --e2el-ms"),
         ("slo", ["--ttft-ms", "0"], "--ttft-ms"),

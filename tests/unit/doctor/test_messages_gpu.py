@@ -18,7 +18,7 @@ def test_unknown_server_is_listed_as_missing(
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(UsageError) as refused:
         gpu.require(gpu.examine_local("nightly", cache, None, {}))
-    assert "server: no server named nightly; see all with: kvchaos server list" in str(refused.value)
+    assert "server: no server named nightly; list all with: kvchaos server list" in str(refused.value)
 
 
 def test_gpu_run_checks_the_machine_first(

@@ -36,7 +36,7 @@ def first_cell(**changes: object) -> dict[str, Any]:
     [
         (["--shard", "6/5"], "--shard 6/5: .*2/5"),
         (["--releases", "0.99.0"], "unknown vLLM release '0.99.0'; known: 0.16.0"),
-        (["--releases", " "], "--releases: names nothing"),
+        (["--releases", " "], "--releases: is empty"),
         (["--scenarios", "nope"], "no local scenario named nope; there are abort-queued"),
         (["--scenarios", "cpu-squeeze"], "no local scenario named cpu-squeeze"),
         (["--page", "absent.md"], "absent.md: No such file"),
@@ -93,7 +93,7 @@ def test_a_cut_file_is_damaged(tmp_path: Path) -> None:
 
 def test_a_file_of_no_release_is_damaged(tmp_path: Path) -> None:
     write(tmp_path, GOOD, "nightly")
-    with pytest.raises(UsageError, match="nightly is no release that can be installed"):
+    with pytest.raises(UsageError, match="nightly is not a release that can be installed"):
         read_all(tmp_path)
 
 

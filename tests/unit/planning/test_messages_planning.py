@@ -14,7 +14,7 @@ from kvchaos.planning.run_plan import make_run_dir
 
 def test_existing_run_directory_is_never_reused(tmp_path: Path) -> None:
     (tmp_path / "run-1").mkdir()
-    with pytest.raises(UsageError, match=r"run-1: cannot be made: File exists"):
+    with pytest.raises(UsageError, match=r"run-1: cannot be created: File exists"):
         make_run_dir(tmp_path, "run-1")
 
 
@@ -33,6 +33,6 @@ def test_nearly_full_disk_is_refused_before_the_start(
 def test_unusable_runs_folder_is_named_with_its_variable(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     for runs in (tmp_path / "file", Path("/proc/kvchaos-runs")):
-        with pytest.raises(UsageError, match=r"cannot be made: .*; set KVCHAOS_RUNS to another") as caught:
+        with pytest.raises(UsageError, match=r"cannot be created: .*; set KVCHAOS_RUNS to another") as caught:
             make_run_dir(runs, "run-1")
         assert str(caught.value).startswith(f"{runs}/run-1: ")

@@ -24,7 +24,7 @@ def uv(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> FakeUv:
 
 def test_build_without_cpu_platform_is_refused(cache: Path, uv: FakeUv) -> None:
     uv.behave(python=server_python(cpu=False))
-    with pytest.raises(UsageError, match="runs on a CPU"):
+    with pytest.raises(UsageError, match="the CPU platform"):
         install(RELEASE, cache, RecordedProgress(), uv.path)
     assert not marker(cache).exists()
 

@@ -82,7 +82,7 @@ def test_missing_named_program_is_not_replaced(environ: dict[str, str], tmp_path
     outcome = existing_tool(TOOL, named)
     assert outcome is not None
     assert outcome.path is None
-    with pytest.raises(UsageError, match=r"KVCHAOS_GADGET: .*/nowhere is no program"):
+    with pytest.raises(UsageError, match=r"KVCHAOS_GADGET: .*/nowhere is not a program"):
         need_tool(named, TOOL)
 
 
