@@ -15,6 +15,7 @@ from kvchaos.nightly.night_report import SeriesReport, change_percent, signed
 from kvchaos.report.html.axis import WIDTH, Scale, Tick, percent
 
 TICKS = 5
+HALF_DAY_S = 43_200.0
 NORMAL_95 = 1.96
 SYMBOLS: Mapping[ChangeEvent, str] = {"opened": "▲", "confirmed": "", "accepted": "A", "fixed": "✓"}
 FASTER = "▼"
@@ -72,7 +73,7 @@ class NightAxis:
         times = {night.night: datetime.fromisoformat(night.night).timestamp() for night in nights}
         first, last = min(times.values()), max(times.values())
         # Half a night at each side, so that no dot is cut.
-        self._margin = max((last - first) / max(len(times) - 1, 1) / 2, 43_200.0)
+        self._margin = (last - first) / (len(times) - 1) / 2 if last > first else HALF_DAY_S
         self._start, self._span = first - self._margin, last - first + 2 * self._margin
         self.shares = {night: (time - self._start) / self._span * 100 for night, time in times.items()}
         self.half = self._margin / self._span * 100
@@ -84,7 +85,10 @@ class NightAxis:
         times = [ends[0] + (ends[1] - ends[0]) * n / max(count - 1, 1) for n in range(count)]
         dates = [datetime.fromtimestamp(time, UTC) for time in times]
         return [
-            Tick((time - self._start) / self._span * 100, f"{date:%b} {date.day}")
+            Tick(
+                (time - self._start) / self._span * 100,
+                f"{date:%b} {date.day}" if self._span > 6 * HALF_DAY_S else f"{date:%H:%M}",
+            )
             for time, date in zip(times, dates, strict=True)
         ]
 

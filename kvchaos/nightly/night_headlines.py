@@ -12,8 +12,10 @@ from kvchaos.nightly.night_records import Night, ServerBuild
 from kvchaos.nightly.night_report import NightReport, SeriesReport, signed, unsigned
 
 MAX_LINES = 10
+REASON_LENGTH = 60
 LISTED = 3
 """Items of a line that are named; the others are counted."""
+REASON_LENGTH = 60
 Tone = Literal["bad", "good", "unknown", "note"]
 
 
@@ -54,8 +56,10 @@ def _results(report: NightReport) -> Headline:
     alarms = counts["regressed"] + counts["improved"]
     if report.night.kind == "control":
         false = f"; all {alarms} changes are false alarms" if alarms else ""
-        tone: Tone = "unknown" if alarms else "good"
+        tone: Tone = "good" if counts["same"] and not alarms else "unknown"
         return Headline(tone, "Control night", f"the control against itself; {text}{false}")
+    if not counts["same"] and not alarms:
+        return Headline("unknown", "Result", text)
     return Headline("bad" if counts["regressed"] else "good", "Result", text)
 
 
@@ -147,13 +151,20 @@ def _suspicious(report: NightReport) -> Iterator[Headline]:
 
 def _not_counted(report: NightReport) -> Iterator[Headline]:
     """Runs, measurements and lines of the history that do not count."""
-    runs = [f"{each.folder}/{run}" for each in report.night.measured for run in each.excluded]
-    texts = [f"{len(runs)} runs: {_listed(runs)}"] if runs else []
+    runs = [run for each in report.night.measured for run in each.excluded]
+    texts = [f"{len(runs)} of the runs ({_reasons(runs)})"] if runs else []
     if not report.night.complete:
         texts.append("the budget ended before all measurements had their pairs")
     texts += report.history.left_out
     if texts:
         yield Headline("unknown", "Not counted", "; ".join(texts))
+
+
+def _reasons(runs: Sequence[str]) -> str:
+    """Why runs do not count, each reason once and cut to a line; the page has them whole."""
+    reasons = (run.partition(": ")[2] or run for run in runs)
+    cut = (f"{reason[:REASON_LENGTH]}…" if len(reason) > REASON_LENGTH else reason for reason in reasons)
+    return _listed(list(dict.fromkeys(cut)))
 
 
 def _break(report: NightReport) -> Iterator[Headline]:

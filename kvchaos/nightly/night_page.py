@@ -80,6 +80,16 @@ class ContextRow:
 
 
 @dataclass(frozen=True, slots=True)
+class ExcludedRun:
+    """A run that does not count."""
+
+    run: str
+    url: str | None
+    """Of its report, if it exists."""
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class PageFolders:
     """Where the page lies, and where the runs of the night are."""
 
@@ -108,6 +118,7 @@ def page_html(report: NightReport, folders: PageFolders) -> str:
             ],
             context=[context_row(row) for row in report.context],
             changes=list(reversed(report.changes)),
+            excluded=[run for each in report.night.measured for run in excluded_runs(each, folders)],
             nights=len(report.history.nights),
             first=report.history.nights[0].night[:10],
         )
@@ -194,7 +205,7 @@ def compare_command(measured: MeasuredScenario, night: Night) -> str | None:
     arguments = ["kvchaos", "bench", "compare", measured.scenario]
     # Both sides of a control night are one server, which `compare` refuses.
     candidate = night.candidate if night.kind == "comparison" else ServerBuild(name="CANDIDATE", vllm="")
-    arguments += ["--a", f"server={night.control.name}", "--b", f"server={candidate.name}"]
+    arguments += ["--a", _side(night.control), "--b", _side(candidate)]
     if measured.phase is not None:
         arguments += ["--phase", measured.phase]
     if measured.rates:
@@ -203,6 +214,11 @@ def compare_command(measured: MeasuredScenario, night: Night) -> str | None:
             arguments += ["--seconds", f"{measured.seconds:g}"]
     arguments += ["--pairs", str(len(measured.pairs)), "--seed", str(measured.pairs[0].seed)]
     return shlex.join(arguments)
+
+
+def _side(build: ServerBuild) -> str:
+    """A side of `compare`; a server that was there before has its address as its name."""
+    return f"url=http://{build.name}" if ":" in build.name else f"server={build.name}"
 
 
 def run_links(measured: MeasuredScenario, folders: PageFolders) -> list[RunLink]:
@@ -218,6 +234,16 @@ def run_links(measured: MeasuredScenario, folders: PageFolders) -> list[RunLink]
         for pair in measured.pairs
     ]
     return [link for link in found if link.control or link.candidate]
+
+
+def excluded_runs(measured: MeasuredScenario, folders: PageFolders) -> list[ExcludedRun]:
+    """The runs of a measurement that do not count."""
+    found = []
+    for text in measured.excluded:
+        run, _, reason = text.partition(": ")
+        path = None if folders.runs is None else folders.runs / measured.folder / run
+        found.append(ExcludedRun(run, None if path is None else _report_url(path, folders), reason))
+    return found
 
 
 def _report_url(run: Path, folders: PageFolders) -> str | None:

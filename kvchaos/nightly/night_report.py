@@ -194,21 +194,27 @@ def change_percent(slowdown: float) -> float:
     return math.expm1(slowdown) * 100
 
 
+def _percent(slowdown: float) -> float | int:
+    """One decimal below 10 %, none above."""
+    percent = change_percent(slowdown)
+    return round(percent, 1) if abs(percent) < 10 else round(percent)
+
+
 def signed(slowdown: float | None) -> str:
     """A slowdown as text: +8.3 %."""
-    return "-" if slowdown is None else f"{change_percent(slowdown):+.1f} %"
+    return "-" if slowdown is None else f"{_percent(slowdown):+} %"
 
 
 def unsigned(step: float | None) -> str:
     """A step as text: 3.1 %."""
-    return "-" if step is None else f"{change_percent(step):.1f} %"
+    return "-" if step is None else f"{_percent(step)} %"
 
 
 def interval(low: float | None, high: float | None) -> str:
     """An interval of slowdowns as text: +8.0 to +9.4 %."""
     if low is None or high is None:
         return "-"
-    return f"{change_percent(low):+.1f} to {signed(high)}"
+    return f"{_percent(low):+} to {signed(high)}"
 
 
 def probability(p: float | None) -> str:

@@ -186,6 +186,8 @@ def append_night(
     """Append one night, whole or not at all. Raises UsageError; the same night twice is one, too."""
     if ({point.night for point in points} | {line.night for line in changes}) - {night.night}:
         raise ValueError(f"only lines of the night {night.night} can be appended with it")
+    rounded = [rounded_point(point) for point in points]
+    _check_points(folder / POINTS, rounded)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with exclusive(folder / LOCK, _wait):
@@ -193,11 +195,24 @@ def append_night(
             if night.night in known:
                 raise UsageError(f"{folder / NIGHTS}: the night {night.night} is there already")
             _remove_remains(folder, known)
-            _append(folder / POINTS, [rounded_point(point) for point in points])
+            _append(folder / POINTS, rounded)
             _append(folder / CHANGES, changes)
             _append(folder / NIGHTS, [night])
     except OSError as error:
         raise UsageError(f"{folder}: cannot be written: {error.strerror}") from error
+
+
+def _check_points(path: Path, points: Sequence[NightPoint]) -> None:
+    """A point that could not be read again would make the whole history unreadable."""
+    names = [point.series for point in points]
+    if len(set(names)) < len(names):
+        double = next(name for name in names if names.count(name) > 1)
+        raise UsageError(f"{path}: the series {double} was measured twice in one night")
+    for point in points:
+        try:
+            _points.decode(msgspec.json.encode(point))
+        except msgspec.MsgspecError as error:
+            raise UsageError(f"{path}: {point.series} cannot be stored: {error}") from error
 
 
 def append_changes(folder: Path, changes: Sequence[ChangeLine]) -> None:

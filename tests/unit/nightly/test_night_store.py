@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import msgspec
@@ -10,7 +12,7 @@ import pytest
 from kvchaos.errors import UsageError
 from kvchaos.nightly.decision import decide
 from kvchaos.nightly.detection_power import Procedure
-from kvchaos.nightly.night_records import ChangeLine
+from kvchaos.nightly.night_records import ChangeLine, NightPoint
 from kvchaos.nightly.night_store import (
     CHANGES,
     NIGHTS,
@@ -143,3 +145,26 @@ def test_year_of_nights_is_below_its_limit_of_size(tmp_path: Path) -> None:
     size = sum(path.stat().st_size for path in tmp_path.iterdir())
     assert size / nights * 365 < 30e6
     assert len(read_nights(tmp_path).by_series) == 180
+
+
+@pytest.mark.parametrize("points", [[point(3), point(3)], [point(3, slowdown=math.nan)]])
+def test_point_that_would_make_the_history_unreadable_is_refused(
+    folder: Path, points: list[NightPoint]
+) -> None:
+    with pytest.raises(UsageError, match=SERIES):
+        append_night(folder, night(3), points, [])
+    assert len(read_nights(folder).nights) == 2
+
+
+def test_writers_at_once_append_whole_nights(tmp_path: Path) -> None:
+    with ThreadPoolExecutor(4) as pool:
+        done = [
+            pool.submit(
+                append_night, tmp_path, night(day), [point(day, series=f"a/b/{each}") for each in "cdef"], []
+            )
+            for day in range(1, 13)
+        ]
+    assert all(each.exception() is None for each in done)
+    found = read_nights(tmp_path)
+    assert [len(points) for points in found.by_night.values()] == [4] * 12
+    assert not found.left_out

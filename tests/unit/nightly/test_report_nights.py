@@ -16,7 +16,7 @@ from kvchaos.nightly.night_changes import change_lines
 from kvchaos.nightly.night_chart import NightAxis, night_chart
 from kvchaos.nightly.night_headlines import MAX_LINES, headlines
 from kvchaos.nightly.night_page import PageFolders, compare_command, page_html
-from kvchaos.nightly.night_records import MeasuredScenario, PairRuns
+from kvchaos.nightly.night_records import MeasuredScenario, PairRuns, ServerBuild
 from kvchaos.nightly.night_report import NightReport, night_report
 from kvchaos.nightly.night_store import NightHistory
 from kvchaos.nightly.night_summary import MAX_BYTES, summary_markdown
@@ -55,7 +55,7 @@ def test_top_lines_name_each_sort_of_result(report: NightReport) -> None:
     assert OLD in lines["Still regressed"]
     assert BLIND in lines["Blind"]
     assert CREEPING in lines["Suspicious"]
-    assert lines["Not counted"].startswith("2 runs: ")
+    assert lines["Not counted"] == "2 of the runs (the client was late)"
     assert "vLLM 0.33.0.dev119" in lines["Measured"]
     assert "NVIDIA H100" in lines["Measured"]
 
@@ -218,3 +218,36 @@ def test_summary_has_the_lines_and_a_row_for_each_watched_series(report: NightRe
 def test_summary_stays_below_the_limit_of_a_step() -> None:
     points = [point(1, series=f"{'s' * 60}/{number}/ttft-median") for number in range(12_000)]
     assert len(summary_markdown(night_report(history_of(points))).encode()) <= MAX_BYTES
+
+
+def test_excluded_runs_are_listed_with_their_reasons(tmp_path: Path) -> None:
+    history = history_of([point(1)])
+    (measured,) = history.nights[0].measured
+    reason = f"unknown: {'the load generator was too slow ' * 5}"
+    nights = [
+        msgspec.structs.replace(
+            history.nights[0],
+            measured=[msgspec.structs.replace(measured, excluded=[f"run-{n}: {reason}" for n in (1, 2)])],
+        )
+    ]
+    found = night_report(NightHistory(nights, history.by_series, history.by_night))
+    assert lines_of(found)["Not counted"].count("too slow") < 3
+    page = page_of(found, tmp_path)
+    assert page.count(reason.strip()) == 2
+    assert "run-1: " in page
+
+
+def test_night_that_shows_nothing_is_not_good() -> None:
+    found = headlines(night_report(history_of([point(1, "blind")])))
+    assert (found[0].label, found[0].tone) == ("Result", "unknown")
+
+
+def test_server_that_was_there_before_is_named_by_its_url() -> None:
+    measured = MeasuredScenario(
+        scenario="chat-return",
+        identity="a" * 16,
+        folder="x",
+        pairs=[PairRuns(stage="screen", seed=7, control="c", candidate="d")],
+    )
+    there = msgspec.structs.replace(night(2), control=ServerBuild(name="127.0.0.1:8000", vllm="0.32.0"))
+    assert "--a url=http://127.0.0.1:8000 --b server=nightly" in (compare_command(measured, there) or "")
