@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from kvchaos.cli.durations import parse_duration
 from kvchaos.cli.triage_options import (
     EXIT_UNKNOWN,
     MaxRuns,
@@ -26,7 +27,7 @@ from kvchaos.triage.bisection_result import bisection_lines
 from kvchaos.triage.release_probes import ReleaseProber
 from kvchaos.triage.repeated_trials import ConductedRun, NotShownAgain
 from kvchaos.triage.result_files import result_path, write_json_file
-from kvchaos.triage.run_budget import RunBudget, duration_s
+from kvchaos.triage.run_budget import RunBudget
 from kvchaos.triage.triage_runner import FailingRun, read_failing_run
 
 RESULT = "bisection.json"
@@ -64,7 +65,7 @@ def bisect_command(
 
     Exit code: 0 both are known, 2 the failure did not show again or the budget was spent, 3 bad input.
     """
-    budget = RunBudget(duration_s(duration), max_runs)
+    budget = RunBudget(parse_duration(duration), max_runs)
     failing = read_failing_run(run_dir, signature)
     if failing.plan.stack != "local":
         raise UsageError(f"{run_dir}: its server ran in containers; bisect needs a run with --stack local")

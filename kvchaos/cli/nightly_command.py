@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
@@ -14,6 +13,7 @@ from history.scenario import ClientKind, StackName
 from history.stack_capabilities import CAPABILITIES
 from kvchaos.bench.bench_runner import LoadOptions
 from kvchaos.campaign.campaign import clean_orphans
+from kvchaos.cli.durations import parse_duration
 from kvchaos.cli.night_branch_commands import fetch_history_command, publish_history_command
 from kvchaos.cli.night_job_command import night_job_command
 from kvchaos.cli.nightly_bisect_command import bisect_command
@@ -37,8 +37,6 @@ from kvchaos.paths import Workspace, cache_folder, runs_folder
 from kvchaos.report.text_tables import plain_table, print_table
 
 EXIT_REGRESSED, EXIT_BLIND, EXIT_INTERRUPTED = 1, 2, 130
-SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0}
-DURATION = re.compile(r"(\d+(?:\.\d+)?)([smh])")
 app = typer.Typer(no_args_is_help=True, help="Track performance night by night.")
 app.command("bisect")(bisect_command)
 
@@ -121,14 +119,6 @@ def judge_nights_command(history: HistoryOption) -> int:
 
 
 app.command("prove")(prove_command)
-
-
-def parse_duration(text: str) -> float:
-    """Seconds of a text such as 4h, 90m or 600s. Raises UsageError."""
-    found = DURATION.fullmatch(text)
-    if found is None or not float(found[1]):
-        raise UsageError(f"--for {text}: write a duration such as 4h, 90m or 600s")
-    return float(found[1]) * SECONDS[found[2]]
 
 
 def night_server(stack: StackName, name: str, cache: Path) -> NightServer:

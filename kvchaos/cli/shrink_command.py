@@ -10,6 +10,7 @@ from typing import Annotated
 import msgspec
 import typer
 
+from kvchaos.cli.durations import parse_duration
 from kvchaos.cli.triage_options import (
     EXIT_UNKNOWN,
     MaxRuns,
@@ -24,7 +25,7 @@ from kvchaos.triage.failure_repeats import RateOfRuns
 from kvchaos.triage.failure_signature import FailureSignature
 from kvchaos.triage.repeated_trials import NotShownAgain
 from kvchaos.triage.result_files import result_path, write_json_file, write_text_file
-from kvchaos.triage.run_budget import RunBudget, duration_s
+from kvchaos.triage.run_budget import RunBudget
 from kvchaos.triage.shrink_session import ShrinkOutcome, ShrinkSession
 from kvchaos.triage.shrink_steps import steps_of
 from kvchaos.triage.shrunk_scenario import (
@@ -80,7 +81,7 @@ def shrink_command(
 
     Exit code: 0 a smallest scenario, 2 the failure did not show again, 3 bad input.
     """
-    budget = RunBudget(duration_s(duration), max_runs)
+    budget = RunBudget(parse_duration(duration), max_runs)
     failing = read_failing_run(run_dir, signature)
     environment = triage_server(failing, server)
     folder = triage_folder("shrink", failing.plan.run_id, runs)

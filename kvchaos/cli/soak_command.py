@@ -14,7 +14,8 @@ from rich.console import Console
 from history.scenario import Scenario
 from kvchaos.bugs.bug_catalogue import contains, known_bugs
 from kvchaos.campaign.campaign import clean_orphans
-from kvchaos.cli.nightly_command import EXIT_INTERRUPTED, parse_duration
+from kvchaos.cli.durations import parse_duration
+from kvchaos.cli.nightly_command import EXIT_INTERRUPTED
 from kvchaos.cli.run_command import DEFAULT_SEED, DEFAULT_SERVER
 from kvchaos.errors import UsageError
 from kvchaos.paths import Workspace, cache_folder, runs_folder

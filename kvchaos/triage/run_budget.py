@@ -2,22 +2,8 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Callable
-
-from kvchaos.errors import UsageError
-
-DURATION = re.compile(r"(\d{1,6})(s|m|h)")
-UNIT_S = {"s": 1, "m": 60, "h": 3600}
-
-
-def duration_s(text: str) -> float:
-    """Seconds of `90s`, `30m` or `6h`. Raises UsageError."""
-    found = DURATION.fullmatch(text)
-    if found is None or not int(found[1]):
-        raise UsageError(f"--for {text}: give a number with s, m or h, such as 30m")
-    return float(int(found[1]) * UNIT_S[found[2]])
 
 
 class BudgetSpent(Exception):

@@ -10,7 +10,7 @@ import pytest
 from msgspec.structs import replace
 
 from kvchaos.cli.app import run as command_line
-from kvchaos.cli.nightly_command import control_side, due_kind, exit_code, parse_duration
+from kvchaos.cli.nightly_command import control_side, due_kind, exit_code
 from kvchaos.errors import UsageError
 from kvchaos.nightly.decision import Decision, Result, decide
 from kvchaos.nightly.detection_power import Procedure
@@ -73,17 +73,6 @@ def attached(port: int, vllm: str) -> AttachedServer:
     return AttachedServer(
         name=url, vllm=vllm, base_url=url, model="tiny", max_model_len=512, block_size=16, gpu_blocks=40
     )
-
-
-@pytest.mark.parametrize(("text", "seconds"), [("4h", 14_400), ("90m", 5_400), ("1.5m", 90), ("600s", 600)])
-def test_duration_is_a_number_with_its_unit(text: str, seconds: float) -> None:
-    assert parse_duration(text) == seconds
-
-
-@pytest.mark.parametrize("text", ["", "4", "h", "-4h", "0s", "4 h", "4d", "4h30m"])
-def test_other_duration_is_refused(text: str) -> None:
-    with pytest.raises(UsageError, match="--for"):
-        parse_duration(text)
 
 
 def test_every_seventh_night_is_a_control_night() -> None:

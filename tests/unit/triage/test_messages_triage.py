@@ -12,16 +12,9 @@ from kvchaos.errors import UsageError
 from kvchaos.triage.bisection_result import Bisection, ExaminedRelease, ShowingReleases, bisection_lines
 from kvchaos.triage.failure_repeats import RateOfRuns, RepeatOutcome, classify, result_lines
 from kvchaos.triage.occurrence_rate import ALWAYS_RULE, OccurrenceRate
-from kvchaos.triage.run_budget import duration_s
 from kvchaos.triage.shrunk_scenario import brief_size, size_lines, size_of
 from kvchaos.triage.trial_log import FILE, Trial, TrialLog
 from tests.support.triage_runs import FAILURE, triage_scenario, triage_start
-
-
-@pytest.mark.parametrize("text", ["", "30", "30 m", "0m", "1d", "-5m", "1.5h", "9999999s"])
-def test_bad_duration_is_one_line(text: str) -> None:
-    with pytest.raises(UsageError, match="give a number with s, m or h"):
-        duration_s(text)
 
 
 def write_log(path: Path) -> Path:

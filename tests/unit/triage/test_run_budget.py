@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from kvchaos.triage.run_budget import BudgetSpent, RunBudget, duration_s
+from kvchaos.triage.run_budget import BudgetSpent, RunBudget
 
 
 def test_no_run_starts_that_would_end_too_late() -> None:
@@ -25,8 +25,3 @@ def test_number_of_runs_is_a_limit() -> None:
     budget.take()
     with pytest.raises(BudgetSpent):
         budget.take()
-
-
-@pytest.mark.parametrize(("text", "seconds"), [("90s", 90.0), ("30m", 1800.0), ("6h", 21600.0)])
-def test_durations_in_seconds(text: str, seconds: float) -> None:
-    assert duration_s(text) == seconds
