@@ -204,6 +204,7 @@ def test_ci_runs_all_tests() -> None:
     script = (ROOT / ".ci/run").read_text()
     assert [line for line in script.splitlines() if line.startswith("make ")] == [
         "make test",
+        'make servers >"$log" 2>&1 &',
         "make test-compose",
         "make test-servers",
     ]
