@@ -32,7 +32,8 @@ from kvchaos.report.verdict_text import clean
 
 PAGE = "nightly.html"
 COMPARE_URL = "https://github.com/vllm-project/vllm/compare/{good}...{bad}"
-BADGES = {"regressed": "fail", "improved": "pass", "same": "pass", "blind": "unknown"}
+BADGES = {"regressed": "fail", "still regressed": "fail", "improved": "pass", "same": "pass"}
+"""Style of each rank; unknown for the others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +136,7 @@ def _card(
     return SeriesCard(
         key=key,
         row=row,
-        badge=BADGES.get(row.result, "unknown"),
+        badge=BADGES.get(row.rank, "unknown"),
         chart=night_chart(row, axis),
         facts=list(series_facts(row)),
         notes=list(_notes(row)),
