@@ -75,7 +75,9 @@ def sweep_command(
     phase: PhaseOption = None,
     rates: Annotated[
         str | None,
-        typer.Option(help="Arrivals a second, such as 1,2,4. Default: six around the rate of a closed loop."),
+        typer.Option(
+            help="Arrivals per second, such as 1,2,4. Default: six around the rate of a closed loop."
+        ),
     ] = None,
     seconds: SecondsOption = 20.0,
     repeats: Annotated[int, typer.Option(min=1, max=1000, help="Number of runs, each with all rates.")] = 3,
@@ -116,7 +118,7 @@ def slo_command(
         float, typer.Option(min=0.01, max=1, help="Fraction of all requests that must be good.")
     ] = 0.99,
     low: Annotated[
-        float, typer.Option(min=0, help="Rate that is assumed to meet the bounds, arrivals a second.")
+        float, typer.Option(min=0, help="Rate that is assumed to meet the bounds, arrivals per second.")
     ] = 0.0,
     high: Annotated[
         float | None,
@@ -165,7 +167,7 @@ def compare_command(
     stack: StackOption = DEFAULT_STACK,
     phase: PhaseOption = None,
     rates: Annotated[
-        str | None, typer.Option(help="Arrivals a second, such as 1,2,4. Default: those of the phase.")
+        str | None, typer.Option(help="Arrivals per second, such as 1,2,4. Default: those of the phase.")
     ] = None,
     seconds: SecondsOption = 20.0,
     pairs: Annotated[
@@ -181,7 +183,7 @@ def compare_command(
     client: SendingOption = DEFAULT_CLIENT,
     runs: RunsOption = None,
 ) -> int:
-    """Compare two servers, or two settings of one: the ratio of each figure with its interval."""
+    """Compare two servers, or two settings of one: the ratio of each value with its interval."""
     if not a or not b:
         raise UsageError("give the two sides, such as --a offload=off --b offload=on")
     base = bench_scenario(load_scenario(find_scenario(scenario)), phase, max_client_lag_ms)

@@ -13,7 +13,7 @@ from kvchaos.stacks.orphans import end_and_remove, find_orphans, remove_drafts
 
 
 def clean_command() -> None:
-    """End the processes and containers that killed runs left, and remove their files. Spares live runs."""
+    """End the processes and containers that killed runs left, and remove their files. Live runs continue."""
     state = state_folder(cache_folder())
     leftovers = find_orphans(state)
     remaining: list[str] = []

@@ -47,7 +47,7 @@ def client_bench_command(
     ] = None,
     last: Annotated[bool, typer.Option("--last", help="Show the last measurement; measure nothing.")] = False,
 ) -> int:
-    """Measure the load client against a mock server, and store the figures in the cache folder."""
+    """Measure the load client against a mock server, and store the results in the cache folder."""
     folder = client_bench_folder(cache_folder())
     if last:
         bench = latest_bench(folder)

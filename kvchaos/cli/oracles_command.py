@@ -27,7 +27,7 @@ def oracles_command(
         bool,
         typer.Option(
             "--selftest",
-            help="Run all mutants against a real server. Exit code 0: each is detected, no false alarm.",
+            help="Run all mutants against a real server. Exit code 0: each is detected without false alarms.",
         ),
     ] = False,
     rules: Annotated[bool, typer.Option("--rules", help="List the rules.")] = False,
@@ -40,7 +40,7 @@ def oracles_command(
     runs: Annotated[Path | None, typer.Option(help="Folder for run directories. Default: ./runs.")] = None,
     page: Annotated[Path | None, typer.Option(help="Update the tables in this page; print nothing.")] = None,
 ) -> int:
-    """List the oracles or their rules, or prove by mutants that they detect what they must."""
+    """List the oracles or their rules, or run the self-test of the oracles."""
     if not selftest:
         if server or only or runs:
             raise UsageError("--server, --only and --runs need --selftest")

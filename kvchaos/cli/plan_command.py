@@ -47,7 +47,7 @@ def plan_command(
         bool, typer.Option("--grafana", help="With a compose stack: include Grafana.")
     ] = False,
 ) -> None:
-    """Check a scenario and print the server's command, with a compose stack the project. Starts nothing."""
+    """Check a scenario, and print the server's command or the Compose project. Starts nothing."""
     loaded = load_scenario(find_scenario(scenario))
     can = CAPABILITIES[stack]
     if not can.starts_server:

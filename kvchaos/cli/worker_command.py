@@ -28,7 +28,7 @@ def worker_command(
         bool, typer.Option("--once", help="End after one run. Default: wait for the next.")
     ] = False,
 ) -> int:
-    """Send load in runs that another machine conducts with `kvchaos run --listen`, one after the other."""
+    """Send load for the runs of another machine (`kvchaos run --listen`), one run after another."""
     address = master_address(master)
     raise_soft_limit()
     workers: list[subprocess.Popen[bytes]] = []
