@@ -36,6 +36,10 @@ def night_job_command(
     budget: Annotated[
         str, typer.Option("--for", help="Longest duration of the night, such as 4h, 90m or 600s.")
     ] = "4h",
+    soak: Annotated[
+        str | None,
+        typer.Option(help="Then search for failures of the candidate for so long. Default: no search."),
+    ] = None,
     runs: Annotated[Path | None, typer.Option(help="Folder for the runs. Default: ./runs.")] = None,
     repository: RepositoryOption = Path(),
     branch: Annotated[
@@ -57,6 +61,7 @@ def night_job_command(
         candidate=candidate,
         control=control,
         budget=budget,
+        soak=soak,
         history=history,
         runs=runs.absolute() if runs else runs_folder(),
         out=out,

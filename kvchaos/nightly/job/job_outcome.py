@@ -16,7 +16,7 @@ MEANING: Mapping[FailureCategory, str] = {
     "none": "no series regressed",
     "install": "a server environment could not be made",
     "input": "bad input, or a bad environment",
-    "not-as-expected": "a run was not as expected",
+    "not-as-expected": "a run was not as expected, or the positive control was missed",
     "regressed": "a series regressed",
     "blind": "a series is blind, or pairs are missing",
     "page": "the page could not be written",
@@ -33,6 +33,13 @@ CATEGORY_OF_RUN: Mapping[int, FailureCategory] = {
     130: "interrupted",
 }
 """By the exit code of `kvchaos nightly run`."""
+CATEGORY_OF_SOAK: Mapping[int, FailureCategory] = {
+    0: "none",
+    1: "not-as-expected",
+    3: "input",
+    130: "interrupted",
+}
+"""By the exit code of `kvchaos soak`."""
 
 
 class JobOutcome(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -16,6 +16,7 @@ import msgspec
 from kvchaos.errors import UsageError
 from kvchaos.nightly.job.job_outcome import (
     CATEGORY_OF_RUN,
+    CATEGORY_OF_SOAK,
     FailureCategory,
     JobOutcome,
     github_outputs,
@@ -27,7 +28,9 @@ from kvchaos.nightly.night_records import Night, NightPoint
 from kvchaos.nightly.night_store import NightHistory, read_nights
 
 EXIT_INPUT = 3
-GOES_ON: frozenset[FailureCategory] = frozenset({"none", "regressed", "blind", "interrupted"})
+GOES_ON: frozenset[FailureCategory] = frozenset(
+    {"none", "not-as-expected", "regressed", "blind", "interrupted"}
+)
 """After these a night was stored, and the page is written."""
 PAGE, SUMMARY, JUNIT, METRICS, OUTCOME = (
     "nightly.html",
@@ -37,6 +40,8 @@ PAGE, SUMMARY, JUNIT, METRICS, OUTCOME = (
     "outcome.json",
 )
 RUNS = "runs"
+STABILITY = "stability.md"
+"""What the search for failures writes into the history."""
 """What a CI system collects. The command that writes the page appends to the summary."""
 LONGEST_SUMMARY = 900_000
 """Bytes; GitHub refuses a summary of more than 1 MiB."""
@@ -55,6 +60,8 @@ class JobSettings:
     candidate: str
     control: str
     budget: str
+    soak: str | None = None
+    """Duration of the search for failures on the candidate; None: no search."""
     history: Path
     runs: Path
     out: Path
@@ -84,7 +91,12 @@ def job_steps(settings: JobSettings) -> tuple[JobStep, ...]:
         *("nightly", "page", "--history", history, "--runs", str(settings.runs)),
         *("--output", str(settings.out / PAGE), "--summary", str(settings.out / SUMMARY)),
     )
-    return (JobStep(comparison, CATEGORY_OF_RUN), JobStep(page, {0: "none"}, "page"))
+    search = (
+        *("soak", "--for", str(settings.soak), "--server", settings.candidate),
+        *("--history", history, "--runs", str(settings.runs)),
+    )
+    searches = [JobStep(search, CATEGORY_OF_SOAK)] if settings.soak is not None else []
+    return (JobStep(comparison, CATEGORY_OF_RUN), *searches, JobStep(page, {0: "none"}, "page"))
 
 
 def run_job(settings: JobSettings, command: Command, ensure_server: EnsureServer) -> JobOutcome:
@@ -141,8 +153,9 @@ def _report(
             outcome = refined(outcome, night, points)
             keep_runs(night, settings.runs, out / RUNS)
         summary = out / SUMMARY
-        of_page = summary.read_text(encoding="utf-8") if summary.exists() else ""
-        summary.write_text(summary_text(outcome, night, of_page), encoding="utf-8")
+        parts = [summary, *([settings.history / STABILITY] if settings.soak is not None else [])]
+        texts = [part.read_text(encoding="utf-8") for part in parts if part.exists()]
+        summary.write_text(summary_text(outcome, night, "\n".join(texts)), encoding="utf-8")
         (out / JUNIT).write_text(junit_text(outcome, night, points), encoding="utf-8")
         (out / METRICS).write_text(metrics_text(points), encoding="utf-8")
         (out / OUTCOME).write_bytes(msgspec.json.encode(outcome) + b"\n")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import xml.etree.ElementTree as ET
 from collections.abc import Sequence
@@ -59,7 +60,7 @@ class Commands:
 
     @property
     def steps(self) -> list[str]:
-        return [call[1] for call in self.calls]
+        return [call[1] if call[0] == "nightly" else call[0] for call in self.calls]
 
 
 def run(settings: JobSettings, *codes: int, results: Sequence[Result] = ()) -> tuple[JobOutcome, Commands]:
@@ -228,3 +229,21 @@ def test_folder_that_cannot_be_written_is_a_usage_error(settings: JobSettings) -
     settings.out.write_text("a file")
     with pytest.raises(UsageError):
         run(settings, 0, 0)
+
+
+def test_search_for_failures_comes_before_the_page_and_into_the_summary(settings: JobSettings) -> None:
+    settings = dataclasses.replace(settings, soak="10m")
+    settings.history.mkdir()
+    (settings.history / "stability.md").write_text("stability-lines\n")
+    outcome, commands = run(settings, 0, 1, 0, results=["same"])
+    assert commands.steps == ["run", "soak", "page"]
+    assert (outcome.category, outcome.exit_code) == ("not-as-expected", 1)
+    assert commands.calls[1][:5] == ("soak", "--for", "10m", "--server", "mine")
+    summary = (settings.out / "summary.md").read_text()
+    assert summary.index("ten-lines") < summary.index("stability-lines")
+
+
+def test_regression_decides_the_job_even_if_the_search_fails_too(settings: JobSettings) -> None:
+    outcome, commands = run(dataclasses.replace(settings, soak="10m"), 1, 1, 0, results=["regressed"])
+    assert commands.steps == ["run", "soak", "page"]
+    assert outcome.category == "regressed"
