@@ -7,8 +7,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from grafana_foundation_sdk.builders import common, prometheus, stat, statetimeline, timeseries
-from grafana_foundation_sdk.builders.dashboard import Dashboard, DatasourceVariable, QueryVariable
-from grafana_foundation_sdk.cog.builder import Builder
+from grafana_foundation_sdk.builders.dashboard import (
+    AnnotationQuery,
+    Dashboard,
+    DatasourceVariable,
+    QueryVariable,
+)
 from grafana_foundation_sdk.models.common import (
     BigValueGraphMode,
     BigValueTextMode,
@@ -22,7 +26,6 @@ from grafana_foundation_sdk.models.common import (
     VisibilityMode,
 )
 from grafana_foundation_sdk.models.dashboard import (
-    AnnotationQuery,
     DashboardCursorSync,
     DataSourceRef,
     DynamicConfigValue,
@@ -109,10 +112,10 @@ def graph(
     )
     if least is not None:
         panel = panel.min(least)
-    for query, target in _targets(queries):
+    for letter, query, target in _targets(queries):
         panel = panel.with_target(target)
         if query.colour is not None:
-            panel = panel.override_by_query(target.build().ref_id, _coloured(query.colour))
+            panel = panel.override_by_query(letter, _coloured(query.colour))
     return panel
 
 
@@ -146,7 +149,7 @@ def figure(
     )
     if value_texts is not None:
         panel = panel.mappings([_value_mapping(value_texts)])
-    for _, target in _targets(queries):
+    for _, _, target in _targets(queries):
         panel = panel.with_target(target.instant() if at_the_end else target)
     return panel
 
@@ -172,39 +175,30 @@ def state_timeline(title: str, about: str, queries: Sequence[Query]) -> Panel:
         .row_height(0.8)
         .legend(_legend())
     )
-    for _, target in _targets(queries):
+    for _, _, target in _targets(queries):
         panel = panel.with_target(target)
     return panel
 
 
-def annotation(name: str, expr: str, title: str, text: str, colour: str) -> Builder[AnnotationQuery]:
+def annotation(name: str, expr: str, title: str, text: str, colour: str) -> AnnotationQuery:
     """Marks on every panel where the expression is above 0; neighbours in time make one region."""
-    return _Annotation(_PrometheusAnnotation(name, expr, title, text, colour))
+    return (
+        AnnotationQuery()
+        .name(name)
+        .datasource(SOURCE)
+        .enable(True)
+        .icon_color(colour)
+        .expr(expr)
+        .title_format(title)
+        .text_format(text)
+        .step("1s")
+    )
 
 
-class _PrometheusAnnotation(AnnotationQuery):
-    """An annotation with fields for Grafana's Prometheus source that the library does not know."""
-
-    def __init__(self, name: str, expr: str, title: str, text: str, colour: str) -> None:
-        super().__init__(name=name, datasource=SOURCE, enable=True, icon_color=colour, expr=expr)
-        self._value_mapping = {"titleFormat": title, "textFormat": text}
-
-    def to_json(self) -> dict[str, object]:
-        return {**super().to_json(), "step": "1s", **self._value_mapping}
-
-
-@dataclass(frozen=True)
-class _Annotation(Builder[AnnotationQuery]):
-    made: AnnotationQuery
-
-    def build(self) -> AnnotationQuery:
-        return self.made
-
-
-def _targets(queries: Sequence[Query]) -> Iterator[tuple[Query, prometheus.Dataquery]]:
+def _targets(queries: Sequence[Query]) -> Iterator[tuple[str, Query, prometheus.Dataquery]]:
     for letter, query in zip("ABCDEFGH", queries, strict=False):
         target = prometheus.Dataquery().datasource(SOURCE).ref_id(letter)
-        yield query, target.expr(query.expr).legend_format(query.legend).range()
+        yield letter, query, target.expr(query.expr).legend_format(query.legend).range()
 
 
 def _described(about: str, queries: Sequence[Query]) -> str:
