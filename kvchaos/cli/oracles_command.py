@@ -79,7 +79,7 @@ def _list() -> None:
 
 
 def _list_rules() -> None:
-    table = plain_table("rule", "from", "law")
+    table = plain_table("rule", "from", "condition")
     for rule in all_rules():
         table.add_row(rule.id, ORIGINS[rule.oracle], rule.law)
     print_table(table)

@@ -211,7 +211,7 @@ def _alteration_row(history: History, alteration: Alteration) -> KillResult:
 ORACLES_MARK = "<!-- oracles -->"
 ORACLE_HEADINGS = ("oracle", "checks that", "reads", "mutants that it must find")
 RULES_MARK = "<!-- rules -->"
-RULES_HEADINGS = ("rule", "law", "source", "reads", "inconclusive when", "broken in the self-test by")
+RULES_HEADINGS = ("rule", "condition", "source", "records", "unknown when", "violated in the self-test by")
 FAMILIES_MARK = "<!-- families -->"
 FAMILIES_HEADINGS = ("metric family", "laws, or why there is none of its own")
 UNPROVEN = "unproven"
