@@ -45,10 +45,12 @@ class BisectionRules:
     """A comparison ends when Student's interval excludes half of the step with this confidence, one-sided."""
     confidence: float = 0.99
     """That the first bad build must have."""
+    spare_builds: int = 1
+    """Builds that may be measured beyond those that a search without noise needs."""
 
     def max_builds(self, builds: int) -> int:
-        """Builds to measure in a range of so many, beside both ends: one more than without noise."""
-        return math.ceil(math.log2(builds)) + 1 if builds > 1 else 0
+        """Builds to measure in a range of so many, beside both ends."""
+        return math.ceil(math.log2(builds)) + self.spare_builds if builds > 1 else 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median
 
 import numpy as np
@@ -13,8 +13,10 @@ from kvchaos.nightly.decision import decide, needs_confirmation
 from kvchaos.nightly.detection_power import NO_NOISE, PairNoise, Procedure, power, visible_step
 from kvchaos.nightly.pair_independence import neighbours, night_offsets
 from kvchaos.nightly.pair_resampling import (
+    EqualPairs,
     Floats,
     alarm_counts,
+    bias_p,
     drawn_nights,
     found_step,
     found_within,
@@ -178,19 +180,26 @@ def _noise(nights: Sequence[StoredNight]) -> float:
 
 def _alarms(name: str, nights: Sequence[StoredNight], seed: int, size: ProofSize) -> Iterator[AlarmRate]:
     series = _series(nights)
-    least_steps = [nights[0].least_steps[one] for one in series]
-    pool = units([night.screen for night in nights], series)
-    counts = alarm_counts(
-        pool, least_steps, PLAN, size.equal_nights, np.random.default_rng([seed, len(pool)])
+    equal = EqualPairs(
+        pairs=units([night.screen for night in nights], series),
+        least_steps=[nights[0].least_steps[one] for one in series],
+        offsets=[0.0] * len(series),
     )
-    for one, count in zip(series, counts, strict=True):
+    offsets = [night_offsets(np.array([night.screen[one] for night in nights])).deviation for one in series]
+    rng = np.random.default_rng([seed, len(equal.pairs)])
+    counts = alarm_counts(equal, PLAN, size.equal_nights, rng)
+    with_offsets = alarm_counts(replace(equal, offsets=offsets), PLAN, size.equal_nights, rng)
+    for number, one in enumerate(series):
         yield AlarmRate(
             source=name,
             series=one,
             nights=len(nights),
             alarms=sum(night_alarm(night, one) for night in nights),
             resampled=size.equal_nights,
-            resampled_alarms=count,
+            resampled_alarms=counts[number],
+            offset_alarms=with_offsets[number],
+            mean=float(equal.pairs[:, number].mean()),
+            mean_p=bias_p(equal.pairs[:, number]),
         )
 
 

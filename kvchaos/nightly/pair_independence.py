@@ -31,8 +31,10 @@ class Neighbours:
 class NightOffsets:
     """How far the means of nights differ beyond what pairs within nights explain."""
 
+    deviation: float
+    """Estimated standard deviation of the offsets; 0: none."""
     deviation_share: float
-    """Estimated standard deviation of the offsets over that of one pair; 0: none."""
+    """The same over that of one pair."""
     p: float
     """Of the one-way analysis of variance."""
 
@@ -75,7 +77,8 @@ def night_offsets(nights: Floats) -> NightOffsets:
     tested = f_oneway(*nights)
     within = float(nights.var(axis=1, ddof=1).mean())
     between = float(nights.mean(axis=1).var(ddof=1)) - within / count
-    return NightOffsets(float(np.sqrt(max(between, 0.0) / within)), float(tested.pvalue))
+    deviation = float(np.sqrt(max(between, 0.0)))
+    return NightOffsets(deviation, deviation / float(np.sqrt(within)), float(tested.pvalue))
 
 
 def adjusted(ps: list[float]) -> list[float]:

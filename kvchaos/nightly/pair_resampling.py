@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 from scipy.optimize import brentq
 from scipy.special import stdtrit
-from scipy.stats import binomtest
+from scipy.stats import binomtest, ttest_1samp
 
 from kvchaos.nightly.detection_power import POWER, Procedure
 
@@ -24,6 +25,17 @@ CHUNK = 100_000
 """Nights that are drawn at a time."""
 CONFIDENCE = 0.95
 HIGHEST_STEP = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class EqualPairs:
+    """Pairs of equal builds, and what holds for each series."""
+
+    pairs: Floats
+    """[units, series]."""
+    least_steps: Sequence[float]
+    offsets: Sequence[float]
+    """Standard deviation of an offset that all pairs of a night share."""
 
 
 def stage_signs(slowdowns: Floats, p: float, floor: float | Floats) -> Signs:
@@ -47,23 +59,33 @@ def drawn_nights(pool: Floats, nights: int, pairs: int, rng: np.random.Generator
     return pool[rng.integers(0, len(pool), (nights, pairs))]
 
 
-def alarm_counts(
-    pool: Floats, least_steps: Sequence[float], plan: Procedure, nights: int, rng: np.random.Generator
-) -> list[int]:
-    """Alarms of each series on so many nights drawn from pairs of equal builds: [units, series].
+def alarm_counts(pool: EqualPairs, plan: Procedure, nights: int, rng: np.random.Generator) -> list[int]:
+    """Alarms of each series on so many nights drawn from pairs of equal builds.
 
+    The sides of each drawn pair are swapped at random, since either of two equal builds may be the candidate.
     Confirmation pairs are drawn for the nights that need them alone.
     """
-    counts = np.zeros(pool.shape[1], np.int64)
-    floors = np.array([plan.screen_floor(step) for step in least_steps])
+    least_steps = np.array(pool.least_steps)
+    floors = np.array([plan.screen_floor(step) for step in pool.least_steps])
+    counts = np.zeros(len(least_steps), np.int64)
     for begin in range(0, nights, CHUNK):
-        screen = drawn_nights(pool, min(CHUNK, nights - begin), plan.screen_pairs, rng)
+        count = min(CHUNK, nights - begin)
+        offsets = rng.normal(0.0, 1.0, (count, 1, len(least_steps))) * np.array(pool.offsets)
+        screen = _swapped_nights(pool.pairs, count, plan.screen_pairs, rng) + offsets
         first = stage_signs(np.moveaxis(screen, 1, -1), plan.screen_p, floors)
-        asking = first.any(axis=1)
-        confirm = drawn_nights(pool, int(asking.sum()), plan.confirm_pairs, rng)
-        second = stage_signs(np.moveaxis(confirm, 1, -1), plan.confirm_p, np.array(least_steps))
-        counts += ((first[asking] == second) & (second != 0)).sum(axis=0)
+        going_on = first.any(axis=1)
+        confirm = (
+            _swapped_nights(pool.pairs, int(going_on.sum()), plan.confirm_pairs, rng) + offsets[going_on]
+        )
+        second = stage_signs(np.moveaxis(confirm, 1, -1), plan.confirm_p, least_steps)
+        counts += ((first[going_on] == second) & (second != 0)).sum(axis=0)
     return [int(count) for count in counts]
+
+
+def _swapped_nights(pool: Floats, nights: int, pairs: int, rng: np.random.Generator) -> Floats:
+    """Nights of pairs whose sides are swapped at random, those of all series of a pair together."""
+    swapped: Floats = drawn_nights(pool, nights, pairs, rng) * rng.choice((-1.0, 1.0), (nights, pairs, 1))
+    return swapped
 
 
 def found_within(
@@ -93,6 +115,11 @@ def found_step(
 
     step: float = brentq(missing, 0.0, HIGHEST_STEP, xtol=1e-5)
     return step
+
+
+def bias_p(slowdowns: Floats) -> float:
+    """The two-sided p that pairs of equal builds [units] have no mean slowdown, by Student's t."""
+    return float(ttest_1samp(slowdowns, 0.0).pvalue)
 
 
 def share_bounds(count: int, total: int) -> tuple[float, float]:

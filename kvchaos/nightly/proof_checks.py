@@ -37,7 +37,7 @@ def aim_checks(proof: NightlyProof) -> list[AimCheck]:
         *(check for shares in proof.detections for check in _of_detection(shares)),
         _injections(proof.detections),
         *_of_alarms(proof.alarms),
-        *_of_independence(proof.independence),
+        *_of_tests(proof.independence, proof.alarms),
         *_of_visible(proof.visible),
         *(check for shares in proof.bisections for check in _of_bisection(shares)),
     ]
@@ -132,10 +132,11 @@ def _of_alarms(alarms: Sequence[AlarmRate]) -> Iterator[AimCheck]:
     )
 
 
-def _of_independence(tested: Sequence[SeriesIndependence]) -> Iterator[AimCheck]:
+def _of_tests(tested: Sequence[SeriesIndependence], alarms: Sequence[AlarmRate]) -> Iterator[AimCheck]:
     parts = (
         ("neighbours", "neighbouring pairs", [each.correlation_p for each in tested]),
         ("offsets", "offsets of nights", [each.offset_p for each in tested]),
+        ("sides", "difference of the sides", [rate.mean_p for rate in alarms]),
     )
     for part, name, ps in parts:
         if ps:

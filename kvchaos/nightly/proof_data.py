@@ -59,6 +59,11 @@ class AlarmRate(Line, frozen=True, kw_only=True):
     """Stored nights, and those of them with an alarm."""
     resampled: int
     resampled_alarms: int
+    offset_alarms: int
+    """The same where all pairs of a night share an offset, as large as the stored nights let estimate it."""
+    mean: float
+    """Slowdown of all stored pairs: a difference of the sides that the builds do not have."""
+    mean_p: float
 
 
 class SeriesIndependence(Line, frozen=True, kw_only=True):

@@ -82,11 +82,13 @@ def _alarms(alarms: Sequence[AlarmRate]) -> Rows:
     rows = [
         [
             *(one.source, one.series, str(one.nights), str(one.alarms)),
-            *(str(one.resampled), str(one.resampled_alarms)),
+            *(str(one.resampled), str(one.resampled_alarms), str(one.offset_alarms)),
+            *(percent(one.mean, 2), f"{one.mean_p:.3f}"),
         ]
         for one in alarms
     ]
-    return ("source", "series", "stored nights", "alarms", "resampled nights", "alarms"), rows
+    headings = ("source", "series", "stored nights", "alarms", "resampled nights", "alarms")
+    return (*headings, "alarms, nights with offsets", "mean", "p"), rows
 
 
 def _independence(tested: Sequence[SeriesIndependence]) -> Rows:

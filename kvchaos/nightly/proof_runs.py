@@ -47,8 +47,13 @@ class KnownDelay:
     drawn_noise: float
     """What the server draws of it; the machine adds to it."""
 
+    @property
+    def step(self) -> float:
+        """The delay as it is stored: the logarithm of the ratio."""
+        return round(math.log(self.ratio), DIGITS)
 
-DELAYS = (KnownDelay(1.05, 0.02, 0.018), KnownDelay(1.10, 0.03, 0.028))
+
+DELAYS = (KnownDelay(1.05, 0.02, 0.018), KnownDelay(1.10, 0.03, 0.026))
 AA_NOISE = DELAYS[0].drawn_noise
 
 
@@ -72,13 +77,16 @@ def measure_nights(pairs: MockPairs, folder: Path, wanted: int, seed: int, repor
             confirm=rounded(confirm),
         )
         append_pairs(folder / MOCK_AA, stored)
-        report(f"A/A night {index + 1} of {wanted}{', confirmed' if confirm else ''}")
+        report(f"A/A night {index + 1} of {wanted}{', with a confirmation' if confirm else ''}")
 
 
 def measure_delayed(pairs: MockPairs, folder: Path, wanted: int, seed: int, report: Report) -> None:
     """Measure nights with a known delay until so many are stored. Raises as `measure_nights` does."""
-    for index in range(len(read_pairs(folder).delayed), wanted):
+    stored_steps = [round(night.step, DIGITS) for night in read_pairs(folder).delayed]
+    for index in range(wanted):
         delay, figure = known_delay(index)
+        if index // len(DELAYS) < stored_steps.count(delay.step):
+            continue
         build = MockBuild()
         night = utc_now()
         pairs.serve(build, build.slower(figure, delay.ratio), delay.drawn_noise, seed + 2000 + index)
@@ -90,7 +98,7 @@ def measure_delayed(pairs: MockPairs, folder: Path, wanted: int, seed: int, repo
             night=night,
             source=MOCK,
             delayed=figure,
-            step=round(math.log(delay.ratio), 6),
+            step=delay.step,
             drawn_noise=delay.drawn_noise,
             least_steps=LEAST_STEPS,
             excluded=pairs.excluded - excluded,

@@ -149,6 +149,12 @@ def test_offset_of_nights_misses_the_aim_of_independence() -> None:
     assert len(missed(proof_of(shifted), "independence/offsets")) == 1
 
 
+def test_difference_of_the_sides_misses_its_aim_and_raises_no_resampled_alarm() -> None:
+    proof = proof_of([made_night(index, QUIET, offset=0.03) for index in range(40)])
+    assert len(missed(proof, "independence/sides")) == 1
+    assert {rate.resampled_alarms for rate in proof.alarms} == {0}
+
+
 def test_wrong_or_missing_search_misses_its_aim() -> None:
     assert len(missed(proof_of(searches=[search()] * 5), "bisection/")) == 0
     assert len(missed(proof_of(searches=[*[search()] * 4, search(8)]), "bisection/")) == 1

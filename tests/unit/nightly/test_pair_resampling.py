@@ -11,6 +11,7 @@ from kvchaos.nightly.decision import decide
 from kvchaos.nightly.detection_power import Procedure, power, visible_step
 from kvchaos.nightly.pair_independence import adjusted, neighbours, night_offsets
 from kvchaos.nightly.pair_resampling import (
+    EqualPairs,
     alarm_counts,
     found_step,
     found_within,
@@ -39,7 +40,7 @@ def test_resampled_nights_decide_as_single_nights_do() -> None:
 def test_alarm_rate_is_that_of_both_stages() -> None:
     loose = Procedure(screen_p=0.2, confirm_p=0.1)
     pool = np.random.default_rng(2).normal(0.0, NOISE, (5000, 2))
-    counts = alarm_counts(pool, [1e-9, 1e-9], loose, 150_000, np.random.default_rng(3))
+    counts = alarm_counts(EqualPairs(pool, [1e-9] * 2, [0.0] * 2), loose, 150_000, np.random.default_rng(3))
     # Each direction passes the screen and then the confirmation.
     assert [count / 150_000 for count in counts] == pytest.approx([0.04, 0.04], abs=0.003)
 
@@ -47,8 +48,17 @@ def test_alarm_rate_is_that_of_both_stages() -> None:
 def test_series_with_a_larger_least_step_raises_fewer_alarms() -> None:
     loose = Procedure(screen_p=0.2, confirm_p=0.1)
     pool = np.random.default_rng(2).normal(0.0, NOISE, (5000, 1)).repeat(2, axis=1)
-    small, large = alarm_counts(pool, [0.001, 0.02], loose, 50_000, np.random.default_rng(3))
+    equal = EqualPairs(pool, [0.001, 0.02], [0.0, 0.0])
+    small, large = alarm_counts(equal, loose, 50_000, np.random.default_rng(3))
     assert 0 < large < small / 5
+
+
+def test_offsets_of_nights_raise_more_alarms() -> None:
+    pool = np.random.default_rng(2).normal(0.0, NOISE, (5000, 2))
+    equal = EqualPairs(pool, [1e-9, 1e-9], [0.0, NOISE])
+    without, with_offset = alarm_counts(equal, PLAN, 20_000, np.random.default_rng(3))
+    assert without < 5
+    assert with_offset > 500
 
 
 def test_resampled_detection_has_the_power_that_is_stated() -> None:
@@ -101,6 +111,7 @@ def test_offset_of_a_night_is_found_with_its_size() -> None:
     found = night_offsets(independent_nights(2) + offsets)
     assert found.p < 0.001
     assert found.deviation_share == pytest.approx(1.0, abs=0.35)
+    assert found.deviation == pytest.approx(NOISE, rel=0.35)
     assert night_offsets(independent_nights(2)).p > 0.05
 
 
