@@ -13,6 +13,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import yaml
+
 from kvchaos.errors import UsageError
 from kvchaos.tools.tool import Tool, find_tool, need_tool
 
@@ -60,6 +62,8 @@ RUN_LABEL = "run"
 """Label of every series, so that runs in one Prometheus can be distinguished."""
 CONFIG = "prometheus.yml"
 RULES = "rules.yml"
+DOCS_VARIABLE = "KVCHAOS_DOCS_URL"
+"""URL of a copy of docs/ for the runbook links of the alerts."""
 DATA = "data"
 """Folder of the samples, beside the configuration."""
 SOURCE = Path(__file__).parents[2] / "compose" / "prometheus"
@@ -74,12 +78,26 @@ class ScrapeTargets:
     suite: str
 
 
-def write_config(folder: Path, run_id: str, targets: ScrapeTargets) -> Path:
-    """Write all that Prometheus reads into a folder; returns the path of its main file. Raises OSError."""
+def write_config(folder: Path, run_id: str, targets: ScrapeTargets, docs_url: str | None = None) -> Path:
+    """Write all that Prometheus reads into a folder; returns the path of its main file. Raises OSError.
+
+    `docs_url`: URL of a copy of docs/, to which the alerts then link instead of the folder of a checkout.
+    """
     folder.mkdir(exist_ok=True)
-    for name in (CONFIG, RULES):
-        shutil.copyfile(SOURCE / name, folder / name)
+    shutil.copyfile(SOURCE / CONFIG, folder / CONFIG)
+    rules = (SOURCE / RULES).read_text(encoding="utf-8")
+    (folder / RULES).write_text(rules_with_urls(rules, docs_url) if docs_url else rules, encoding="utf-8")
     for job, target in ((SERVER_JOB, targets.server), (SUITE_JOB, targets.suite)):
         content = [{"targets": [target], "labels": {RUN_LABEL: run_id}}]
         (folder / f"{job}.json").write_text(json.dumps(content), encoding="utf-8")
     return folder / CONFIG
+
+
+def rules_with_urls(rules: str, docs_url: str) -> str:
+    """The rules with the URL of each runbook instead of its path in a checkout."""
+    content = yaml.safe_load(rules)
+    for group in content["groups"]:
+        for rule in group["rules"]:
+            path = rule["annotations"]["runbook_url"].removeprefix("docs/")
+            rule["annotations"]["runbook_url"] = f"{docs_url.rstrip('/')}/{path}"
+    return yaml.safe_dump(content, sort_keys=False)

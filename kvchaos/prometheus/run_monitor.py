@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from kvchaos.errors import UsageError
 from kvchaos.exporter.live_state import FiringCounter, LiveRunState
 from kvchaos.exporter.suite_metrics import HttpExporter
 from kvchaos.polling import poll, wait_until
-from kvchaos.prometheus.program import ScrapeTargets, write_config
+from kvchaos.prometheus.program import DOCS_VARIABLE, ScrapeTargets, write_config
 from kvchaos.prometheus.queries import MS_PER_S, NS_PER_S, PrometheusClient, Unreachable, read_scrapes
 from kvchaos.stacks.server_command import HOST
 from loadtests.messages import Report
@@ -78,7 +79,8 @@ def create_monitor(plan: RunPlan, run_dir: Path, prometheus: Prometheus | None) 
         return None
     suite = f"{HOST}:{prometheus.plan.suite_port}"
     targets = ScrapeTargets(server=urlsplit(plan.base_url).netloc, suite=suite)
-    write_config(run_dir / layout.PROMETHEUS_FOLDER, plan.run_id, targets)
+    folder = run_dir / layout.PROMETHEUS_FOLDER
+    write_config(folder, plan.run_id, targets, os.environ.get(DOCS_VARIABLE))
     return PrometheusMonitor(plan, prometheus.plan, run_dir, prometheus.service)
 
 
