@@ -34,7 +34,7 @@ def problems(rules: str, page: str) -> list[str]:
     sections = {found["alert"]: found["text"] for found in SECTION.finditer(page)}
     given = {rule["alert"]: rule for rule in alerts(rules)}
     found = [f"{alert}: section" for alert in given.keys() - sections.keys()]
-    found += [f"{alert}: no such alert" for alert in sections.keys() - given.keys()]
+    found += [f"{alert}: stray" for alert in sections.keys() - given.keys()]
     for alert, rule in given.items():
         texts = rule.get("annotations", {})
         found += [f"{alert}: {key}" for key in ANNOTATIONS ^ texts.keys()]
@@ -71,7 +71,7 @@ def test_alert_without_runbook_or_value_is_found(old: str, new: str, expected: l
     assert rules.count(old) == 1
     found = problems(rules.replace(old, new), PAGE.read_text())
     if expected is None:
-        assert {"ServerUp: section", "ServerDown: no such alert"} <= set(found)
+        assert {"ServerUp: section", "ServerDown: stray"} <= set(found)
     else:
         assert found == expected
 
