@@ -80,8 +80,7 @@ class MockPairs:
 
     def __init__(self, folder: Path) -> None:
         """`folder` gets the records of the runs."""
-        self._control = MockSide(folder / "control")
-        self._candidate = MockSide(folder / "candidate")
+        self._control, self._candidate = MockSide(folder / "side-1"), MockSide(folder / "side-2")
         self._runs = 0
         self._counted = 0
         self._open = ExitStack()
@@ -89,7 +88,11 @@ class MockPairs:
         """Runs that were repeated at once, since the machine was late in them."""
 
     def serve(self, control: MockBuild, candidate: MockBuild, noise: float, seed: int) -> None:
-        """Start both servers, or start them again as other builds. Their first pair is a warm-up."""
+        """Start both servers, or start them again as other builds. Their first pair is a warm-up.
+
+        The load workers swap their servers each time: what differs between them, differs by turns.
+        """
+        self._control, self._candidate = self._candidate, self._control
         self._control.serve(control.settings(noise, 2 * seed))
         self._candidate.serve(candidate.settings(noise, 2 * seed + 1))
         self._runs += 1
