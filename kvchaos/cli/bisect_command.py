@@ -51,7 +51,7 @@ def bisect_command(
     duration: Annotated[str, typer.Option("--for", help="Time for all runs, such as 90s, 30m, 6h.")] = "1h",
     out: Annotated[
         Path | None,
-        typer.Option(help="File for the result as JSON. Default: bisection.json beside the runs."),
+        typer.Option(help="File for the result as JSON. Default: bisection.json next to the runs."),
     ] = None,
     signature: Signature = None,
     max_runs: MaxRuns = None,

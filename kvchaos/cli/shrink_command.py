@@ -68,7 +68,7 @@ def shrink_command(
     server: Annotated[str | None, typer.Option(help="Server environment. Default: that of the run.")] = None,
     out: Annotated[
         Path | None,
-        typer.Option(help="File for the smallest scenario. Default: NAME.yaml beside the runs."),
+        typer.Option(help="File for the smallest scenario. Default: NAME.yaml next to the runs."),
     ] = None,
     signature: Signature = None,
     max_runs: MaxRuns = None,

@@ -54,7 +54,7 @@ class TriageFolder:
         return TriageRunner(TriageTarget(run, server, as_release), self.workspace, self.path, self.console)
 
     def print(self, line: str) -> None:
-        """A line about the work, beside the result."""
+        """A line about the work, in addition to the result."""
         self.console.print(line, markup=False, highlight=False, soft_wrap=True)
 
     def discard(self, run: str) -> None:

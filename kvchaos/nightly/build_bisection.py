@@ -49,7 +49,7 @@ class BisectionRules:
     """Builds that may be measured beyond those that a search without noise needs."""
 
     def max_builds(self, builds: int) -> int:
-        """Builds to measure in a range of so many, beside both ends."""
+        """Builds to measure in a range of so many, besides both ends."""
         return math.ceil(math.log2(builds)) + self.spare_builds if builds > 1 else 0
 
 
@@ -74,7 +74,7 @@ class LocatedStep:
     """The step lies after this build and at or before `last_bad`."""
     last_bad: str
     built: Sequence[str]
-    """Builds that were measured beside both ends, in this order."""
+    """Builds that were measured besides both ends, in this order."""
     compared: Sequence[ComparedBuilds]
     reason: str = ""
 

@@ -52,7 +52,7 @@ class TrackedChange:
 
     @property
     def accepted(self) -> ChangeLine | None:
-        """The event by which its step stays; None: nobody accepted it."""
+        """The event by which its step stays; None: it was not accepted."""
         return next((line for line in self.lines if line.event == "accepted"), None)
 
     @property

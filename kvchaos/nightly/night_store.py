@@ -230,7 +230,7 @@ def append_changes(folder: Path, changes: Sequence[ChangeLine]) -> None:
 
 
 def _wait() -> None:
-    """Another writer has the lock for less than a second, which nobody needs to know."""
+    """Another writer has the lock for less than a second, so nothing is reported."""
 
 
 def _remove_remains(folder: Path, known: Collection[str]) -> None:

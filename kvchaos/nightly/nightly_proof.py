@@ -207,14 +207,14 @@ def _independence(name: str, nights: Sequence[StoredNight], seed: int) -> Iterat
     both = all(night.confirm for night in nights)
     for series in _series(nights):
         rows = np.array([night.screen[series] + (night.confirm[series] if both else []) for night in nights])
-        beside, offsets = neighbours(rows, seed), night_offsets(_less_steps(rows, nights))
+        adjacent, offsets = neighbours(rows, seed), night_offsets(_less_steps(rows, nights))
         yield SeriesIndependence(
             source=name,
             series=series,
             nights=rows.shape[0],
             pairs=rows.shape[1],
-            correlation=beside.correlation,
-            correlation_p=beside.p,
+            correlation=adjacent.correlation,
+            correlation_p=adjacent.p,
             offset_share=offsets.deviation_share,
             offset_p=offsets.p,
         )

@@ -1,6 +1,6 @@
 """The live part of the proof: nights on the mock server, equal builds or one with a known delay.
 
-Each night starts both servers anew, and measures and decides as any night does.
+Each night starts both servers again, and measures and decides as any night does.
 """
 
 from __future__ import annotations

@@ -83,7 +83,7 @@ class StoredBisection(Line, frozen=True, kw_only=True):
     confidence: float
     reason: str = ""
     built: list[Count]
-    """Builds that it needed, beside both ends of the range."""
+    """Builds that it needed, besides both ends of the range."""
     excluded: Count = 0
     load_average: float
     probes: list[StoredProbe]

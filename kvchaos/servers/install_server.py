@@ -139,7 +139,7 @@ def remove(name: str, cache: Path, progress: InstallProgress) -> None:
 
 
 def lock_file(folder: Path) -> Path:
-    """Lock file beside the folder, so that it outlives the folder."""
+    """Lock file next to the folder, so that it outlives the folder."""
     return folder.with_name(f".{folder.name}.lock")
 
 

@@ -26,7 +26,7 @@ from kvchaos.triage.shrinking import Precision, ShrinkStep, shrink
 from kvchaos.triage.shrunk_scenario import brief_size, scenario_digest
 
 FIRST_RUNS = 2
-"""Of the failing scenario, beside the failing run itself."""
+"""Of the failing scenario, next to the failing run itself."""
 FLAKY_CHECK_RUNS = 6
 """Of a scenario that always showed the failure, when a smaller one does not."""
 CONFIRMING_RUNS = 5
@@ -55,7 +55,7 @@ class ShrinkOutcome:
 
 
 class ShrinkSession:
-    """One shrink, which can be asked for the smallest scenario so far whatever ends it."""
+    """One shrink. It gives the smallest scenario so far, whatever ends it."""
 
     def __init__(
         self,

@@ -30,7 +30,7 @@ def ensure_server(wanted: str, cache: Path, progress: InstallProgress) -> str:
     """The name of a server environment for `wanted`, installed or built where it is missing.
 
     A release is installed, a registered name is used as it is. A wheel, a folder with one wheel or with
-    vLLM's source, and git+URL@REF are built anew each time, since the same text can mean another commit.
+    vLLM's source, and git+URL@REF are built again each time, since the same text can mean another commit.
     Raises UsageError.
     """
     source = source_of(wanted)
