@@ -181,7 +181,7 @@ def counts() -> Iterator[Panel]:
     more = f"{total(server('vllm:generation_tokens_total'))} - {total(suite('kvchaos_tokens_total'))}"
     yield graph(
         "Generated tokens: server minus clients",
-        "Without load, only the tokens of probes. Under load, the two are scraped at different times.",
+        "The difference so far. Without load, only tokens of probes. Under load, the scrape times differ.",
         "short",
         [Query(more, "server minus clients", RED)],
         least=None,
@@ -198,7 +198,7 @@ def counts() -> Iterator[Panel]:
     )
     yield graph(
         "Incidents",
-        "Exits of the server and stalls, from the events of the run.",
+        "Exits of the server and stalls so far, from the events of the run.",
         "short",
         [Query(suite("kvchaos_events_total", 'kind=~"server_exit|stall"'), "{{kind}}")],
     )

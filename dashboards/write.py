@@ -61,7 +61,7 @@ def _now() -> Iterator[Panel]:
     up = Query(server("up"), "")
     yield figure("Server", "Whether its metrics can be scraped.", [up], value_texts={"1": "up", "0": "down"})
     ended = Query(total(suite("kvchaos_requests_total"), "outcome"), "{{outcome}}")
-    yield figure("Requests", "Requests that have ended, by outcome.", [ended])
+    yield figure("Requests", "Requests that have ended so far, by outcome.", [ended])
     fired = Query(total(suite("kvchaos_fault_firings_total")), "")
     yield figure("Fault firings", "Firings of all faults so far.", [fired])
 

@@ -74,7 +74,7 @@ def run_query(
 ) -> list[Answer]:
     """The series that a query gives, each with at least one number."""
     found = prometheus.custom_query_range(
-        _filled(query.expr, variables, shown),
+        filled(query.expr, variables, shown),
         start_time=datetime.fromtimestamp(shown.begin_s, UTC),
         end_time=datetime.fromtimestamp(shown.end_s, UTC),
         step=STEP,
@@ -91,7 +91,8 @@ def values_of(prometheus: PrometheusConnect, variable: Mapping[str, Any], shown:
     return list(prometheus.get_label_values(label_values["label"], params=params))
 
 
-def _filled(expr: str, variables: Mapping[str, str], shown: TimeRange) -> str:
+def filled(expr: str, variables: Mapping[str, str], shown: TimeRange) -> str:
+    """PromQL as Grafana sends it."""
     spans = {"__rate_interval": RATE_INTERVAL, "__range": f"{math.ceil(shown.end_s - shown.begin_s)}s"}
     for name, value in {**spans, **variables}.items():
         expr = expr.replace(f"${name}", value)
