@@ -11,19 +11,13 @@ from dashboards.parts import (
     GREY,
     HALF,
     ORANGE,
-    OVER,
     QUARTER,
     RED,
-    WHOLE,
     Panel,
     Query,
     graph,
-    percentile,
-    rate,
-    server,
-    suite,
-    total,
 )
+from dashboards.promql import OVER, WHOLE, percentile, rate, server, suite, total
 
 OUTCOMES = {"ok": GREEN, "failed": RED, "aborted": GREY}
 SHARES = (0.5, 0.95, 0.99)

@@ -6,14 +6,16 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from grafana_foundation_sdk.builders import common, prometheus, stat, statetimeline, timeseries
+from grafana_foundation_sdk.builders import bargauge, common, prometheus, stat, statetimeline, timeseries
 from grafana_foundation_sdk.builders.dashboard import (
     AnnotationQuery,
     Dashboard,
+    DashboardLink,
     DatasourceVariable,
     QueryVariable,
 )
 from grafana_foundation_sdk.models.common import (
+    BarGaugeDisplayMode,
     BigValueGraphMode,
     BigValueTextMode,
     GraphDrawStyle,
@@ -24,9 +26,11 @@ from grafana_foundation_sdk.models.common import (
     TimelineValueAlignment,
     TooltipDisplayMode,
     VisibilityMode,
+    VizOrientation,
 )
 from grafana_foundation_sdk.models.dashboard import (
     DashboardCursorSync,
+    DashboardLinkType,
     DataSourceRef,
     DynamicConfigValue,
     FieldColor,
@@ -45,7 +49,11 @@ BLUES = ("#C0D8FF", "#8AB8FF", "#3274D9")
 """Colours of the 50th, 95th and 99th percentile."""
 METRIC = re.compile(r"\b(?:vllm:\w+|kvchaos_\w+|process_\w+|up|scrape_duration_seconds)\b")
 
-Panel = timeseries.Panel | stat.Panel | statetimeline.Panel
+TAG = "kvchaos"
+ACTIVE = {"0": (" ", "transparent"), "1": ("on", ORANGE)}
+"""Text and colour of a state by its value."""
+
+Panel = timeseries.Panel | stat.Panel | statetimeline.Panel | bargauge.Panel
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,27 +68,31 @@ class Query:
 def board(uid: str, title: str, about: str) -> Dashboard:
     """An empty dashboard with the choice of the data source."""
     source = DatasourceVariable("datasource").label("Data source").type("prometheus")
+    others = DashboardLink("Dashboards of kvchaos").type(DashboardLinkType.DASHBOARDS).tags([TAG])
     return (
         Dashboard(title)
         .uid(uid)
         .description(about)
-        .tags(["kvchaos"])
+        .tags([TAG])
         .readonly()
         .timezone("browser")
         .tooltip(DashboardCursorSync.CROSSHAIR)
         .with_variable(source)
+        .link(others.include_vars(True).keep_time(True))
     )
 
 
-def choice(name: str, label: str, query: str) -> QueryVariable:
-    """A variable whose values Prometheus knows."""
+def choice(
+    name: str, label: str, query: str, order: VariableSort = VariableSort.ALPHABETICAL_ASC
+) -> QueryVariable:
+    """A variable whose values Prometheus knows. The first in order is chosen."""
     return (
         QueryVariable(name)
         .label(label)
         .datasource(SOURCE)
         .query(query)
         .refresh(VariableRefresh.ON_TIME_RANGE_CHANGED)
-        .sort(VariableSort.ALPHABETICAL_DESC)
+        .sort(order)
     )
 
 
@@ -92,7 +104,7 @@ def graph(
     *,
     width: int = THIRD,
     least: float | None = 0,
-) -> Panel:
+) -> timeseries.Panel:
     """Lines over time. `least` is the lower end of the scale; None: wherever the values are."""
     panel = (
         timeseries.Panel()
@@ -154,12 +166,38 @@ def figure(
     return panel
 
 
-def state_timeline(title: str, about: str, queries: Sequence[Query]) -> Panel:
-    """A row for each series, filled while its value is 1."""
+def bars(title: str, about: str, unit: str, queries: Sequence[Query], *, width: int = HALF) -> bargauge.Panel:
+    """A bar for the value of each series at the end of the time shown."""
+    panel = (
+        bargauge.Panel()
+        .title(title)
+        .description(_described(about, queries))
+        .datasource(SOURCE)
+        .unit(unit)
+        .span(width)
+        .height(TALL)
+        .display_mode(BarGaugeDisplayMode.BASIC)
+        .orientation(VizOrientation.HORIZONTAL)
+        .reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"]))
+        .no_value("none")
+    )
+    for _, _, target in _targets(queries):
+        panel = panel.with_target(target.instant())
+    return panel
+
+
+def state_timeline(
+    title: str,
+    about: str,
+    queries: Sequence[Query],
+    *,
+    states: Mapping[str, tuple[str, str]] = ACTIVE,
+) -> statetimeline.Panel:
+    """A row for each series, coloured by its value. `states`: text and colour by value."""
     shown = ValueMap(
         options={
-            "0": ValueMappingResult(text=" ", color="transparent", index=0),
-            "1": ValueMappingResult(text="on", color=ORANGE, index=1),
+            value: ValueMappingResult(text=text, color=colour, index=index)
+            for index, (value, (text, colour)) in enumerate(states.items())
         },
     )
     panel = (
@@ -180,7 +218,9 @@ def state_timeline(title: str, about: str, queries: Sequence[Query]) -> Panel:
     return panel
 
 
-def annotation(name: str, expr: str, title: str, text: str, colour: str) -> AnnotationQuery:
+def annotation(
+    name: str, expr: str, title: str, text: str, colour: str, *, step: str = "1s"
+) -> AnnotationQuery:
     """Marks on every panel where the expression is above 0; neighbours in time make one region."""
     return (
         AnnotationQuery()
@@ -191,7 +231,7 @@ def annotation(name: str, expr: str, title: str, text: str, colour: str) -> Anno
         .expr(expr)
         .title_format(title)
         .text_format(text)
-        .step("1s")
+        .step(step)
     )
 
 
@@ -227,38 +267,3 @@ def _value_mapping(value_texts: Mapping[str, str]) -> ValueMap:
         for index, (value, text) in enumerate(value_texts.items())
     }
     return ValueMap(options=results)
-
-
-RUN = 'run="$run"'
-SERVER = 'job="server"'
-OVER = "[$__rate_interval]"
-WHOLE = "[$__range]"
-
-
-def suite(metric: str, labels: str = "") -> str:
-    """A metric of the suite's own, or one that both jobs have."""
-    return f"{metric}{{{_joined(RUN, labels)}}}"
-
-
-def server(metric: str, labels: str = "") -> str:
-    """A metric that was scraped of the server."""
-    return suite(metric, _joined(SERVER, labels))
-
-
-def total(series: str, by: str = "") -> str:
-    """PromQL: the sum of a series, for each value of the label `by` where one is given."""
-    return f"sum by ({by}) ({series})" if by else f"sum({series})"
-
-
-def rate(series: str, by: str = "") -> str:
-    """Growth a second, summed."""
-    return total(f"rate({series}{OVER})", by)
-
-
-def percentile(share: float, buckets: str) -> str:
-    """PromQL: the quantile `share` (0 to 1) of a histogram, from the rates of its buckets."""
-    return f"histogram_quantile({share}, {rate(buckets, 'le')})"
-
-
-def _joined(*labels: str) -> str:
-    return ",".join(label for label in labels if label)

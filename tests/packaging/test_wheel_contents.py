@@ -46,8 +46,9 @@ def test_the_wheel_installs_no_name_but_its_packages(contents: set[str]) -> None
     assert {name.partition("/")[0] for name in contents} == set(PACKAGES)
 
 
-def test_wheel_has_the_grafana_dashboard_without_code(contents: set[str]) -> None:
-    assert {name for name in contents if name.startswith("dashboards/")} == {"dashboards/run.json"}
+def test_wheel_has_the_grafana_dashboards_without_code(contents: set[str]) -> None:
+    dashboards = {name for name in contents if name.startswith("dashboards/")}
+    assert dashboards == {"dashboards/run.json", "dashboards/nights.json"}
 
 
 @pytest.mark.parametrize(

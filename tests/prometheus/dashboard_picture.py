@@ -16,7 +16,7 @@ from prometheus_api_client import PrometheusConnect
 
 from history.events import PhaseEnd, ServerReady
 from history.reader import read_history
-from tests.prometheus.grafana_queries import FOLDER, Answer, Query, TimeRange, panels, read, run_query
+from tests.prometheus.grafana_queries import RUN_BOARD, Answer, Query, TimeRange, panels, read, run_query
 from tests.prometheus.stored_prometheus import reopened
 
 NS_PER_S = 1e9
@@ -156,7 +156,7 @@ def main() -> None:
     history = read_history(run_dir)
     begin = history.events_of(ServerReady)[0].t_ns / NS_PER_S
     end = history.events_of(PhaseEnd)[-1].t_ns / NS_PER_S - 1  # the last phase still runs
-    board = read(boards[0] if boards else FOLDER / "run.json")
+    board = read(boards[0] if boards else RUN_BOARD)
     with tempfile.TemporaryDirectory() as scratch, reopened(run_dir, Path(scratch)) as prometheus:
         text = page(board, prometheus, history.plan.run_id, TimeRange(begin, end))
     out.write_text(text, encoding="utf-8")

@@ -15,9 +15,9 @@ from prometheus_api_client import PrometheusConnect
 
 FOLDER = Path(__file__).parents[2] / "dashboards"
 DASHBOARDS = sorted(FOLDER.glob("*.json"))
+RUN_BOARD, NIGHT_BOARD = FOLDER / "run.json", FOLDER / "nights.json"
 RATE_INTERVAL = "4s"
 """What Grafana makes of $__rate_interval where scrapes are 1 s apart: four of them."""
-STEP = "1s"
 LABEL_VALUES = re.compile(r"label_values\((?P<metric>.+), *(?P<label>\w+)\)")
 
 
@@ -28,6 +28,8 @@ class Query:
     where: str
     expr: str
     legend: str = ""
+    instant: bool = False
+    """Whether only the end of the time shown is queried."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,7 @@ class TimeRange:
 
     begin_s: float
     end_s: float
+    step_s: int = 1
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -64,7 +67,8 @@ def queries(board: Mapping[str, Any]) -> Iterator[Query]:
     for panel in panels(board):
         for target in panel["targets"]:
             where = f"{panel['title']} {target['refId']}"
-            yield Query(where, target["expr"], target.get("legendFormat", ""))
+            instant = target.get("instant", False)
+            yield Query(where, target["expr"], target.get("legendFormat", ""), instant)
     for annotation in board["annotations"]["list"]:
         yield Query(f"annotation {annotation['name']}", annotation["expr"], annotation["titleFormat"])
 
@@ -75,25 +79,35 @@ def run_query(
     """The series that a query gives, each with at least one number."""
     found = prometheus.custom_query_range(
         filled(query.expr, variables, shown),
-        start_time=datetime.fromtimestamp(shown.begin_s, UTC),
+        start_time=datetime.fromtimestamp(shown.end_s if query.instant else shown.begin_s, UTC),
         end_time=datetime.fromtimestamp(shown.end_s, UTC),
-        step=STEP,
+        step=f"{shown.step_s}s",
     )
     answers = (Answer(_name(query.legend, one["metric"]), _numbers(one["values"])) for one in found)
     return [answer for answer in answers if answer.points]
 
 
-def values_of(prometheus: PrometheusConnect, variable: Mapping[str, Any], shown: TimeRange) -> list[str]:
-    """What a variable of a dashboard can be."""
+def values_of(
+    prometheus: PrometheusConnect,
+    variable: Mapping[str, Any],
+    shown: TimeRange,
+    variables: Mapping[str, str] | None = None,
+) -> list[str]:
+    """What a variable of a dashboard can be, given the `variables` that its query refers to."""
     label_values = LABEL_VALUES.fullmatch(variable["query"])
     assert label_values is not None, variable["query"]
-    params = {"match[]": label_values["metric"], "start": shown.begin_s, "end": shown.end_s}
+    metric = filled(label_values["metric"], variables or {}, shown)
+    params = {"match[]": metric, "start": shown.begin_s, "end": shown.end_s}
     return list(prometheus.get_label_values(label_values["label"], params=params))
 
 
 def filled(expr: str, variables: Mapping[str, str], shown: TimeRange) -> str:
     """PromQL as Grafana sends it."""
-    spans = {"__rate_interval": RATE_INTERVAL, "__range": f"{math.ceil(shown.end_s - shown.begin_s)}s"}
+    spans = {
+        "__rate_interval": RATE_INTERVAL,
+        "__range": f"{math.ceil(shown.end_s - shown.begin_s)}s",
+        "__interval": f"{shown.step_s}s",
+    }
     for name, value in {**spans, **variables}.items():
         expr = expr.replace(f"${name}", value)
     assert "$" not in expr, expr

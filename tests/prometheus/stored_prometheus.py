@@ -29,6 +29,7 @@ def reopened(run_dir: Path, scratch: Path) -> Iterator[PrometheusConnect]:
         f"--config.file={scratch / 'nothing.yml'}",
         f"--storage.tsdb.path={run_dir / layout.PROMETHEUS_FOLDER / DATA}",
         f"--web.listen-address=127.0.0.1:{port}",
+        "--storage.tsdb.retention.time=100y",
     )
     with (scratch / "reopened.log").open("wb") as log, subprocess.Popen(command, stderr=log) as process:
         try:

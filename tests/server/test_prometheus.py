@@ -12,8 +12,7 @@ from prometheus_api_client import PrometheusConnect
 from history import layout
 from history.events import FaultsArmed, FaultsHealed, PrometheusRead, ServerStart
 from tests.prometheus.grafana_queries import (
-    DASHBOARDS,
-    FOLDER,
+    RUN_BOARD,
     Query,
     TimeRange,
     queries,
@@ -27,11 +26,7 @@ from tests.server.bench import NEW, Bench, RunDir
 pytestmark = [pytest.mark.server, pytest.mark.prometheus]
 
 SCENARIO = Path(__file__).with_name("watched.yaml")
-QUERIES = [
-    pytest.param(query, id=f"{path.stem}: {query.where}")
-    for path in DASHBOARDS
-    for query in queries(read(path))
-]
+QUERIES = [pytest.param(query, id=query.where) for query in queries(read(RUN_BOARD))]
 NS_PER_S = 1e9
 
 
@@ -85,10 +80,8 @@ def test_final_suite_metrics_match_the_records(
 
 
 def test_dashboard_lists_the_run(run: RunDir, prometheus: PrometheusConnect, shown: TimeRange) -> None:
-    for path in DASHBOARDS:
-        variables = [one for one in read(path)["templating"]["list"] if one["type"] == "query"]
-        assert variables
-        assert [values_of(prometheus, one, shown) for one in variables] == [[run.path.name]]
+    (variable,) = (one for one in read(RUN_BOARD)["templating"]["list"] if one["type"] == "query")
+    assert values_of(prometheus, variable, shown) == [run.path.name]
 
 
 @pytest.mark.parametrize("query", QUERIES)
@@ -99,7 +92,7 @@ def test_every_query_of_a_dashboard_returns_series(
 
 
 def test_dashboard_shades_armed_faults(run: RunDir, prometheus: PrometheusConnect, shown: TimeRange) -> None:
-    (query,) = (one for one in queries(read(FOLDER / "run.json")) if one.where == "annotation Faults")
+    (query,) = (one for one in queries(read(RUN_BOARD)) if one.where == "annotation Faults")
     answers = {one.name: one.points for one in run_query(prometheus, query, {"run": run.path.name}, shown)}
     assert set(answers) == {"miss", "slow"}
     armed, healed = run.event(FaultsArmed).t_ns / NS_PER_S, run.event(FaultsHealed).t_ns / NS_PER_S

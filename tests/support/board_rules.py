@@ -95,7 +95,8 @@ def unstated_window(board: Board) -> Iterator[str]:
     """Panels with a fixed window that their description does not state."""
     for panel, target in targets(board):
         for window in WINDOW.findall(target["expr"]):
-            if not window.startswith("$") and not re.search(rf"\b{window}\b", panel["description"]):
+            length = window.partition(":")[0]
+            if not window.startswith("$") and not re.search(rf"\b{length}\b", panel["description"]):
                 yield panel["title"]
 
 

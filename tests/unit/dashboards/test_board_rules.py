@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.prometheus.grafana_queries import DASHBOARDS, FOLDER, read
+from tests.prometheus.grafana_queries import DASHBOARDS, RUN_BOARD, read
 from tests.support import board_rules
 from tests.support.board_rules import RULES, Rule, data_panels
 
@@ -76,7 +76,7 @@ MISTAKES: list[tuple[Rule, Edit]] = [
 
 @pytest.mark.parametrize(("rule", "edit"), MISTAKES)
 def test_planted_mistake_breaks_exactly_its_rule(rule: Rule, edit: Edit) -> None:
-    board = copy.deepcopy(read(FOLDER / "run.json"))
+    board = copy.deepcopy(read(RUN_BOARD))
     edit(board)
     assert [each for each in RULES if list(each(board))] == [rule]
 

@@ -15,7 +15,9 @@ from dashboards.parts import METRIC
 from dashboards.write import FOLDER, dashboards, text
 from kvchaos.exporter.live_state import FiringCounter, LiveRunState
 from kvchaos.exporter.suite_metrics import KvchaosCollector
-from tests.prometheus.grafana_queries import DASHBOARDS, panels, queries, read
+from kvchaos.nightly.openmetrics_export import openmetrics
+from tests.prometheus.grafana_queries import DASHBOARDS, RUN_BOARD, panels, queries, read
+from tests.support.synthetic_nights import synthetic_year
 from tests.support.synthetic_records import make_plan
 
 COLUMNS = 24
@@ -71,9 +73,29 @@ def test_titles_are_unique(board: dict[str, Any]) -> None:
     assert len(set(titles)) == len(titles)
 
 
-def test_every_query_is_of_the_chosen_run(board: dict[str, Any]) -> None:
-    for query in queries(board):
+def test_every_query_of_the_run_dashboard_is_of_the_chosen_run() -> None:
+    for query in queries(read(RUN_BOARD)):
         assert query.expr.count("{") == query.expr.count('run="$run"'), query
+
+
+def test_links_lead_to_other_dashboards_and_known_variables(board: dict[str, Any]) -> None:
+    boards = {other["uid"]: other for other in map(read, DASHBOARDS)}
+    for link in board["links"]:
+        assert any(
+            set(link["tags"]) <= set(other["tags"]) for uid, other in boards.items() if uid != board["uid"]
+        )
+    urls = [
+        link["url"] for panel in panels(board) for link in panel["fieldConfig"]["defaults"].get("links", ())
+    ]
+    for url in urls:
+        target = boards[url.removeprefix("/d/").partition("?")[0]]
+        known = {variable["name"] for variable in target["templating"]["list"]}
+        assert set(re.findall(r"var-(\w+)=", url)) <= known
+    assert bool(urls) == (board["uid"] == "kvchaos-nights")
+
+
+def test_grafana_menu_hides_no_link_or_annotation(board: dict[str, Any]) -> None:
+    assert not [each for each in [*board["links"], *board["annotations"]["list"]] if "placement" in each]
 
 
 def test_every_queried_suite_metric_is_exported(board: dict[str, Any], tmp_path: Path) -> None:
@@ -81,6 +103,7 @@ def test_every_queried_suite_metric_is_exported(board: dict[str, Any], tmp_path:
         family.name
         for family in KvchaosCollector(LiveRunState(make_plan(), FiringCounter(tmp_path))).collect()
     }
-    known = {f"{name}{suffix}" for name in served for suffix in SUFFIXES}
+    exported = re.findall(r"^# TYPE (\w+)", openmetrics(synthetic_year(10)), re.MULTILINE)
+    known = {f"{name}{suffix}" for name in served for suffix in SUFFIXES} | set(exported)
     queried = {name for one in queries(board) for name in re.findall(r"kvchaos_\w+", one.expr)}
     assert queried <= known

@@ -1,0 +1,87 @@
+"""The dashboard of one run, faults marked on every panel."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from grafana_foundation_sdk.builders.dashboard import Dashboard, Row
+from grafana_foundation_sdk.models.dashboard import VariableSort
+
+from dashboards import panels
+from dashboards.parts import (
+    ORANGE,
+    RED,
+    Panel,
+    Query,
+    annotation,
+    board,
+    choice,
+    figure,
+    state_timeline,
+)
+from dashboards.promql import server, suite, total
+
+NEWEST_FIRST = VariableSort.ALPHABETICAL_DESC
+TROUBLE = 'kind=~"server_exit|stall"'
+
+
+def dashboard() -> Dashboard:
+    """The dashboard that is shown first."""
+    about = "One run of kvchaos: load, offload, counters; faults are shaded on every panel."
+    faults = annotation("Faults", suite("kvchaos_fault_active"), "{{fault}}", "armed: {{kind}}", ORANGE)
+    trouble = annotation(
+        "Incidents",
+        f"changes({suite('kvchaos_events_total', TROUBLE)}[2s])",
+        "{{kind}}",
+        "by the events of the run",
+        RED,
+    )
+    built = (
+        board("kvchaos-run", "kvchaos: a run", about)
+        .time("now-15m", "now")
+        .refresh("5s")
+        .with_variable(choice("run", "Run", "label_values(kvchaos_run_info, run)", NEWEST_FIRST))
+        .annotation(faults)
+        .annotation(trouble)
+    )
+    for title, row in ROWS.items():
+        built = built.with_row(Row(title))
+        for panel in row():
+            built = built.with_panel(panel)
+    return built
+
+
+def _now() -> Iterator[Panel]:
+    what = Query(suite("kvchaos_run_info"), "{{scenario}} on {{server}}, seed {{seed}}")
+    yield figure("Scenario", "Scenario, server and seed.", [what], names=True, width=8)
+    phase = Query(f"{suite('kvchaos_phase_active')} == 1", "{{phase}} ({{role}})")
+    yield figure("Phase", "The current phase.", [phase], names=True, at_the_end=True)
+    up = Query(server("up"), "")
+    yield figure("Server", "Whether its metrics can be scraped.", [up], value_texts={"1": "up", "0": "down"})
+    ended = Query(total(suite("kvchaos_requests_total"), "outcome"), "{{outcome}}")
+    yield figure("Requests", "Requests that have ended so far, by outcome.", [ended])
+    fired = Query(total(suite("kvchaos_fault_firings_total")), "")
+    yield figure("Fault firings", "Firings of all faults so far.", [fired])
+
+
+def _state_timelines() -> Iterator[Panel]:
+    yield state_timeline(
+        "Phases and faults",
+        "When each phase ran and each fault was armed, and whether the server could be scraped.",
+        [
+            Query(suite("kvchaos_phase_active"), "{{phase}} ({{role}})"),
+            Query(suite("kvchaos_fault_active"), "{{fault}}: {{kind}}"),
+            Query(server("up"), "server up"),
+        ],
+    )
+
+
+ROWS = {
+    "Now": _now,
+    "Phases and faults": _state_timelines,
+    "Load, measured by the clients": panels.load,
+    "Server": panels.serving,
+    "Offload and faults": panels.offload,
+    "Counters": panels.counts,
+    "Load workers, scrapes and memory": panels.health,
+}
