@@ -108,14 +108,18 @@ def serving() -> Iterator[Panel]:
         "Tokens/s that were computed, found on the device, or loaded from the CPU tier.",
         "short",
         [Query(rate(server("vllm:prompt_tokens_by_source_total"), "source"), "{{source}}")],
-        width=HALF,
+    )
+    yield graph(
+        "Waiting requests by reason",
+        "From 0.20 on. Requests that wait for KV loads are deferred.",
+        "short",
+        [Query(total(server("vllm:num_requests_waiting_by_reason"), "reason"), "{{reason}}")],
     )
     yield graph(
         "Requests ended, by the server",
         "Per second, by the finish reason of the server.",
         "reqps",
         [Query(rate(server("vllm:request_success_total"), "finished_reason"), "{{finished_reason}}")],
-        width=HALF,
     )
 
 
@@ -136,6 +140,27 @@ def offload() -> Iterator[Panel]:
             Query(rate(server("vllm:external_prefix_cache_hits_total")), "hits", GREEN),
             Query(rate(server("vllm:external_prefix_cache_queries_total")), "queries", GREY),
         ],
+    )
+    yield graph(
+        "CPU tier in use",
+        "Share of the tier's blocks in use, from 0.24 on, and pinned by loads and stores, from 0.32 on.",
+        "percentunit",
+        [
+            Query(f"max({server(f'vllm:kv_offload_cpu_cache_{part}usage_perc')})", name, colour)
+            for part, name, colour in (
+                ("", "in use", BLUE),
+                ("read_", "pinned by loads", GREEN),
+                ("write_", "pinned by stores", ORANGE),
+            )
+        ],
+        width=HALF,
+    )
+    yield graph(
+        "Lookup delay",
+        "Time of a lookup in the tier, from 0.32 on.",
+        "s",
+        percentiles(server("vllm:kv_offload_lookup_sync_delay_seconds_bucket")),
+        width=HALF,
     )
     yield graph(
         "Firings",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from string import ascii_uppercase
 
 from grafana_foundation_sdk.builders import bargauge, common, prometheus, stat, statetimeline, timeseries
 from grafana_foundation_sdk.builders.dashboard import (
@@ -236,7 +237,7 @@ def annotation(
 
 
 def _targets(queries: Sequence[Query]) -> Iterator[tuple[str, Query, prometheus.Dataquery]]:
-    for letter, query in zip("ABCDEFGH", queries, strict=False):
+    for letter, query in zip(ascii_uppercase, queries, strict=False):
         target = prometheus.Dataquery().datasource(SOURCE).ref_id(letter)
         yield letter, query, target.expr(query.expr).legend_format(query.legend).range()
 

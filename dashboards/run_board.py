@@ -8,6 +8,7 @@ from grafana_foundation_sdk.builders.dashboard import Dashboard, Row
 from grafana_foundation_sdk.models.dashboard import VariableSort
 
 from dashboards import panels
+from dashboards.alert_panel import alerts
 from dashboards.parts import (
     ORANGE,
     RED,
@@ -78,6 +79,7 @@ def _state_timelines() -> Iterator[Panel]:
 
 ROWS = {
     "Now": _now,
+    "What is wrong": alerts,
     "Phases and faults": _state_timelines,
     "Load, measured by the clients": panels.load,
     "Server": panels.serving,

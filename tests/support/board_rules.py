@@ -73,7 +73,8 @@ def wrong_unit(board: Board) -> Iterator[str]:
     """Panels whose unit contradicts the names of their metrics."""
     for panel, target in targets(board):
         expected = expected_unit(target["expr"])
-        if expected is not None and panel["fieldConfig"]["defaults"].get("unit") != expected:
+        unit = panel["fieldConfig"]["defaults"].get("unit")
+        if panel["type"] in WITH_UNIT and expected not in (None, unit):
             yield panel["title"]
 
 
