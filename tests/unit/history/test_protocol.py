@@ -106,7 +106,7 @@ SPACED_NAMES = {
     "stop by text",
     "open sockets",
 }
-SPACED_NAMES |= {"caused by"}
+SPACED_NAMES |= {"caused by", "server start", "positive control", "failed before", "known bug"}
 """Values of our types, and names of clients, that are more than one word."""
 
 
