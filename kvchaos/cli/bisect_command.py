@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from kvchaos.campaign.run_budget import RunBudget
 from kvchaos.cli.durations import parse_duration
 from kvchaos.cli.triage_options import (
     EXIT_UNKNOWN,
@@ -27,7 +28,6 @@ from kvchaos.triage.bisection_result import bisection_lines
 from kvchaos.triage.release_probes import ReleaseProber
 from kvchaos.triage.repeated_trials import ConductedRun, NotShownAgain
 from kvchaos.triage.result_files import result_path, write_json_file
-from kvchaos.triage.run_budget import RunBudget
 from kvchaos.triage.triage_runner import FailingRun, read_failing_run
 
 RESULT = "bisection.json"

@@ -10,6 +10,7 @@ from typing import Annotated
 import msgspec
 import typer
 
+from kvchaos.campaign.run_budget import RunBudget
 from kvchaos.cli.durations import parse_duration
 from kvchaos.cli.triage_options import (
     EXIT_UNKNOWN,
@@ -25,7 +26,6 @@ from kvchaos.triage.failure_repeats import RateOfRuns
 from kvchaos.triage.failure_signature import FailureSignature
 from kvchaos.triage.repeated_trials import NotShownAgain
 from kvchaos.triage.result_files import result_path, write_json_file, write_text_file
-from kvchaos.triage.run_budget import RunBudget
 from kvchaos.triage.shrink_session import ShrinkOutcome, ShrinkSession
 from kvchaos.triage.shrink_steps import steps_of
 from kvchaos.triage.shrunk_scenario import (

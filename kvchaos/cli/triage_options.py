@@ -13,13 +13,13 @@ import typer
 from rich.console import Console
 
 from kvchaos.campaign.campaign import clean_orphans
+from kvchaos.campaign.run_budget import RunBudget
 from kvchaos.cli.run_command import server_for
 from kvchaos.errors import UsageError
 from kvchaos.paths import Workspace, cache_folder, runs_folder
 from kvchaos.servers.server_registry import ServerEnv
 from kvchaos.stacks.attach import AttachedServer
 from kvchaos.triage.repeated_trials import RepeatedTrials
-from kvchaos.triage.run_budget import RunBudget
 from kvchaos.triage.shrunk_scenario import scenario_digest
 from kvchaos.triage.triage_runner import FailingRun, TriageRunner, TriageTarget
 from kvchaos.triage.trial_log import FILE, TriageStart, TrialLog

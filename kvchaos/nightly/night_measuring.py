@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
 from kvchaos.bench.bench_runner import BenchRunner, BenchTarget
 from kvchaos.bench.procedures import measure_pair
+from kvchaos.campaign.run_budget import RunBudget
 from kvchaos.nightly.decision import needs_confirmation
 from kvchaos.nightly.detection_power import Procedure
 from kvchaos.nightly.night_series import SeriesPairs, failed_sides, series_of
@@ -18,25 +18,6 @@ MAX_FAILED_RUNS = 2
 
 NeedsConfirmation = Callable[[SeriesPairs], bool]
 """Whether the screen of a watched series saw a step."""
-
-
-class Deadline:
-    """The end of the night's budget; a pair starts only if one as long as the longest so far still fits."""
-
-    def __init__(self, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
-        self._end = clock() + seconds
-        self.longest_s = 0.0
-
-    def allows_pair(self) -> bool:
-        """Whether one more pair fits."""
-        return self._clock() + self.longest_s < self._end
-
-    def timed(self, measure: Callable[[], object]) -> None:
-        """Measure a pair and remember its duration."""
-        began = self._clock()
-        measure()
-        self.longest_s = max(self.longest_s, self._clock() - began)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,17 +40,17 @@ def measure_stages(
     seeds: StageSeeds,
     phases: int,
     confirm: NeedsConfirmation,
-    deadline: Deadline,
+    budget: RunBudget,
 ) -> bool:
-    """Measure the screen, then the confirmation if a series needs one.
+    """Measure the screen, then the confirmation if a series needs one; each pair is a run of the budget.
 
     Returns whether all pairs were measured. Raises UsageError, MeasurementInterrupted.
     """
-    if not _measure_pairs(runner, targets, seeds.screen, phases, deadline):
+    if not _measure_pairs(runner, targets, seeds.screen, phases, budget):
         return False
     if not any(map(confirm, series_of(runner.bench, seeds.screen))):
         return True
-    return _measure_pairs(runner, targets, seeds.confirm, phases, deadline)
+    return _measure_pairs(runner, targets, seeds.confirm, phases, budget)
 
 
 def _measure_pairs(
@@ -77,12 +58,12 @@ def _measure_pairs(
     targets: tuple[BenchTarget, BenchTarget],
     seeds: Sequence[int],
     phases: int,
-    deadline: Deadline,
+    budget: RunBudget,
 ) -> bool:
     for number, seed in enumerate(seeds):
-        if not deadline.allows_pair() or failed_sides(runner.bench, MAX_FAILED_RUNS):
+        if not budget.fits() or failed_sides(runner.bench, MAX_FAILED_RUNS):
             return False
-        deadline.timed(partial(measure_pair, runner, targets, seed, number, phases))
+        budget.timed(partial(measure_pair, runner, targets, seed, number, phases))
     return True
 
 

@@ -24,12 +24,13 @@ from kvchaos.bench.bench_runner import (
     new_folder,
 )
 from kvchaos.bench.bench_scenarios import BenchScenario, at_rates
+from kvchaos.campaign.run_budget import RunBudget
 from kvchaos.errors import UsageError
 from kvchaos.matrix.digests import installed_code
 from kvchaos.nightly.decision import decide
 from kvchaos.nightly.detection_power import PairNoise
 from kvchaos.nightly.night_identity import machine_identity, series_identity, server_build
-from kvchaos.nightly.night_measuring import Deadline, StageSeeds, measure_stages, screen_test
+from kvchaos.nightly.night_measuring import StageSeeds, measure_stages, screen_test
 from kvchaos.nightly.night_records import (
     Digest,
     MeasuredScenario,
@@ -95,7 +96,7 @@ class NightRunner:
         self._earlier = earlier
         self._console = console
         self._began = datetime.now(UTC)
-        self._deadline = Deadline(setup.budget_s)
+        self._budget = RunBudget(setup.budget_s)
         self._machine = machine_identity()
         self._control = server_build(setup.control)
         self._measured: list[MeasuredScenario] = []
@@ -118,7 +119,7 @@ class NightRunner:
     def run(self) -> Night:
         """Measure until the last measurement, the end of the budget, or a signal. Raises UsageError."""
         for measurement, base in zip(self._setup.file.measurements, self._setup.scenarios, strict=True):
-            if self.interrupted or not self._deadline.allows_pair():
+            if self.interrupted or not self._budget.fits():
                 self._complete = False
                 break
             self._measure(measurement, base)
@@ -160,7 +161,7 @@ class NightRunner:
         test = screen_test(least_steps(measurement), plan, accepted)
         try:
             phases = max(len(measurement.rates), 1)
-            if not measure_stages(runner, targets, seeds, phases, test, self._deadline):
+            if not measure_stages(runner, targets, seeds, phases, test, self._budget):
                 self._complete = False
         except MeasurementInterrupted:
             self.interrupted, self._complete = True, False

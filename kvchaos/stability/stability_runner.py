@@ -13,6 +13,7 @@ from rich.console import Console
 from history.reader import UnreadableRun
 from history.scenario import ClientKind, Scenario, StackName
 from kvchaos.campaign.campaign import run_one
+from kvchaos.campaign.run_budget import RunBudget
 from kvchaos.errors import UsageError
 from kvchaos.judging.judge_run import judge_run_dir
 from kvchaos.paths import Workspace
@@ -50,13 +51,14 @@ def run_stability_night(
     Returns whether the night came to its end; False: a signal ended it. Raises UsageError.
     """
     longest_s = max((run.seconds for run in log.runs), default=0.0)
-    while log.used_s + longest_s < budget_s:
+    budget = RunBudget(budget_s - log.used_s, longest_s=longest_s, clock=monotonic)
+    while budget.fits():
         run = _conduct(setup, log, setup.mix.at(log.next_number), console)
         if run is None:
             return False
         log.add(run)
         on_run(run)
-        longest_s = max(longest_s, run.seconds)
+        budget.ended(run.seconds)
     return True
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 
+from kvchaos.campaign.run_budget import BudgetSpent
 from kvchaos.servers.server_registry import ServerEnv
 from kvchaos.triage.bisection_result import Bisection, ExaminedRelease, ShowingReleases
 from kvchaos.triage.failure_repeats import RateOfRuns
@@ -17,7 +18,6 @@ from kvchaos.triage.repeated_trials import (
     RepeatedTrials,
     TrialSubject,
 )
-from kvchaos.triage.run_budget import BudgetSpent
 
 FIRST_RUNS = 5
 """On the first server: more of them cost less than the runs that they save on each release without it."""

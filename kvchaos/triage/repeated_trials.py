@@ -8,10 +8,10 @@ from typing import Literal
 
 import msgspec
 
+from kvchaos.campaign.run_budget import RunBudget
 from kvchaos.errors import UsageError
 from kvchaos.triage.failure_signature import Observation
 from kvchaos.triage.occurrence_rate import AcceptanceRule, OccurrenceRate
-from kvchaos.triage.run_budget import RunBudget
 from kvchaos.triage.trial_log import NO_SCENARIO, Trial, TrialLog
 
 INFRASTRUCTURE_RUNS = 2

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import msgspec
 
 from history.scenario import Scenario
+from kvchaos.campaign.run_budget import BudgetSpent
 from kvchaos.triage.occurrence_rate import (
     STRICT_RULE,
     AcceptanceRule,
@@ -21,7 +22,6 @@ from kvchaos.triage.repeated_trials import (
     RepeatedTrials,
     TrialSubject,
 )
-from kvchaos.triage.run_budget import BudgetSpent
 from kvchaos.triage.shrinking import Precision, ShrinkStep, shrink
 from kvchaos.triage.shrunk_scenario import brief_size, scenario_digest
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from history.phase_spec import PhaseSpec
 from history.scenario import FaultSpec, Scenario, ServerSettings, WorkloadSpec
+from kvchaos.campaign.run_budget import RunBudget
 from kvchaos.triage.failure_signature import FailureSignature, Observation
 from kvchaos.triage.repeated_trials import ConductedRun, RepeatedTrials
-from kvchaos.triage.run_budget import RunBudget
 from kvchaos.triage.trial_log import FILE, TriageStart, TrialLog
 
 FAILURE = FailureSignature(rule="server-alive/died", signature="server-alive/died: server")

@@ -10,7 +10,6 @@ from rich.console import Console
 
 from kvchaos.bench.bench_scenarios import bench_scenario
 from kvchaos.nightly.detection_power import NO_NOISE
-from kvchaos.nightly.night_measuring import Deadline
 from kvchaos.nightly.night_records import NightPoint
 from kvchaos.nightly.night_runner import EarlierNights, NightRunner, NightSetup
 from kvchaos.nightly.nightly_file import NightlyFile, NightMeasurement
@@ -125,17 +124,3 @@ def test_signal_keeps_the_pairs_so_far(tmp_path: Path, runs: ScriptedRuns) -> No
     found = point(night, "small/load/ttft-median").decision
     assert found is not None
     assert (found.result, found.reason) == ("blind", "pairs missing")
-
-
-def test_budget_ends_the_night_between_two_pairs() -> None:
-    now = [0.0]
-    deadline = Deadline(100.0, lambda: now[0])
-
-    def pair() -> None:
-        now[0] += 30.0
-
-    count = 0
-    while deadline.allows_pair():
-        deadline.timed(pair)
-        count += 1
-    assert (count, now[0]) == (3, 90.0)

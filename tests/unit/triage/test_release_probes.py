@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from kvchaos.campaign.run_budget import RunBudget
 from kvchaos.servers.server_registry import ServerEnv
 from kvchaos.triage.bisection_result import Bisection
 from kvchaos.triage.failure_signature import Observation
 from kvchaos.triage.release_probes import ReleaseProber
 from kvchaos.triage.repeated_trials import ConductedRun, NotShownAgain
-from kvchaos.triage.run_budget import RunBudget
 from tests.support.fake_server_runs import register_fake
 from tests.support.triage_runs import FAILURE, LoggedTrials
 

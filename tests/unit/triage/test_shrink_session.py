@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 
 from history.scenario import FaultSpec, Scenario, Trigger
+from kvchaos.campaign.run_budget import RunBudget
 from kvchaos.errors import UsageError
 from kvchaos.triage.failure_signature import Observation
 from kvchaos.triage.failure_trace import FailureTrace
 from kvchaos.triage.occurrence_rate import ALWAYS_RULE
 from kvchaos.triage.repeated_trials import NotShownAgain
-from kvchaos.triage.run_budget import RunBudget
 from kvchaos.triage.shrink_session import ShrinkOutcome, ShrinkSession
 from kvchaos.triage.shrink_steps import steps_of
 from kvchaos.triage.shrinking import ShrinkStep

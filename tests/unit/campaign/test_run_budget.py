@@ -1,10 +1,10 @@
-"""The budget of a triage: no run starts that would end after it."""
+"""The budget of a command: no run starts that would end after it."""
 
 from __future__ import annotations
 
 import pytest
 
-from kvchaos.triage.run_budget import BudgetSpent, RunBudget
+from kvchaos.campaign.run_budget import BudgetSpent, RunBudget
 
 
 def test_no_run_starts_that_would_end_too_late() -> None:
@@ -25,3 +25,17 @@ def test_number_of_runs_is_a_limit() -> None:
     budget.take()
     with pytest.raises(BudgetSpent):
         budget.take()
+
+
+def test_budget_ends_the_night_between_two_pairs() -> None:
+    now = [0.0]
+    budget = RunBudget(100.0, clock=lambda: now[0])
+
+    def pair() -> None:
+        now[0] += 30.0
+
+    count = 0
+    while budget.fits():
+        budget.timed(pair)
+        count += 1
+    assert (count, now[0]) == (3, 90.0)
