@@ -17,8 +17,9 @@ import msgspec
 from msgspec.structs import replace
 
 from kvchaos.errors import UsageError
+from kvchaos.json_lines import append_json_lines, read_json_lines
 from kvchaos.nightly.decision import Decision
-from kvchaos.nightly.night_records import ChangeLine, Line, Night, NightPoint
+from kvchaos.nightly.night_records import ChangeLine, Night, NightPoint
 from kvchaos.servers.installation import exclusive
 
 NIGHTS = "nights.jsonl"
@@ -111,18 +112,7 @@ def _read(path: Path, decoder: msgspec.json.Decoder[L]) -> tuple[list[L], list[s
     try:
         return decoder.decode_lines(whole), cut
     except msgspec.MsgspecError:
-        return _read_slowly(path, whole, decoder), cut
-
-
-def _read_slowly(path: Path, content: bytes, decoder: msgspec.json.Decoder[L]) -> list[L]:
-    """The same line by line, to name the broken one."""
-    found = []
-    for number, line in enumerate(content.split(b"\n"), start=1):
-        try:
-            found.append(decoder.decode(line))
-        except msgspec.MsgspecError as error:
-            raise UsageError(f"{path}:{number}: {error}") from error
-    return found
+        return read_json_lines(path, decoder), cut  # line by line, to name the broken one
 
 
 def _orphans(name: str, count: int) -> list[str]:
@@ -195,9 +185,9 @@ def append_night(
             if night.night in known:
                 raise UsageError(f"{folder / NIGHTS}: the night {night.night} is there already")
             _remove_remains(folder, known)
-            _append(folder / POINTS, rounded)
-            _append(folder / CHANGES, changes)
-            _append(folder / NIGHTS, [night])
+            append_json_lines(folder / POINTS, rounded)
+            append_json_lines(folder / CHANGES, changes)
+            append_json_lines(folder / NIGHTS, [night])
     except OSError as error:
         raise UsageError(f"{folder}: cannot be written: {error.strerror}") from error
 
@@ -224,7 +214,7 @@ def append_changes(folder: Path, changes: Sequence[ChangeLine]) -> None:
                 if line.night not in known:
                     raise UsageError(f"{folder / NIGHTS}: there is no night {line.night}")
             _remove_remains(folder, known)
-            _append(folder / CHANGES, changes)
+            append_json_lines(folder / CHANGES, changes)
     except OSError as error:
         raise UsageError(f"{folder}: cannot be written: {error.strerror}") from error
 
@@ -248,16 +238,3 @@ def _remove_remains(folder: Path, known: Collection[str]) -> None:
             end = start
         if end < len(content):
             os.truncate(path, end)
-
-
-def _append(path: Path, lines: Sequence[Line]) -> None:
-    """Lines and folder are on the disk when this returns. Raises OSError."""
-    with path.open("ab") as file:
-        file.write(msgspec.json.Encoder().encode_lines(lines))
-        file.flush()
-        os.fsync(file.fileno())
-    descriptor = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -6,7 +6,7 @@ known step, and `mock-bisections.jsonl` has searches for a slow build. A night o
 of a history on which the control was compared with itself. Its source is the release of the server, and its
 series are the watched ones, SCENARIO/LOAD/FIGURE. It has no drawn noise and no delayed figure.
 
-A night has the pairs of the screen, and those of a confirmation where a series asked for one. A delayed night
+A night has the pairs of the screen, and those of a confirmation where a series needed one. A delayed night
 has both always, so that its pairs can be resampled.
 """
 
@@ -15,12 +15,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
 
 from kvchaos.errors import UsageError
+from kvchaos.json_lines import append_json_lines, read_json_lines
 from kvchaos.nightly.night_records import Line, Night, NightId, NightPoint
 from kvchaos.nightly.night_store import NightHistory
 
@@ -31,7 +32,6 @@ DIGITS = 6
 Count = Annotated[int, Meta(ge=0)]
 SeriesSlowdowns = Mapping[str, list[float]]
 NO_PAIRS: SeriesSlowdowns = MappingProxyType({})
-LineT = TypeVar("LineT", bound=Line)
 
 
 class StoredNight(Line, frozen=True, kw_only=True):
@@ -89,6 +89,10 @@ class StoredBisection(Line, frozen=True, kw_only=True):
     probes: list[StoredProbe]
 
 
+_nights = msgspec.json.Decoder(StoredNight)
+_bisections = msgspec.json.Decoder(StoredBisection)
+
+
 class StoredPairs(msgspec.Struct, frozen=True):
     """All that is stored in one folder."""
 
@@ -101,10 +105,10 @@ class StoredPairs(msgspec.Struct, frozen=True):
 def read_pairs(folder: Path) -> StoredPairs:
     """A missing file is an empty one. Raises UsageError for a damaged file."""
     return StoredPairs(
-        mock_aa=_lines(folder / MOCK_AA, StoredNight),
-        server_aa=_lines(folder / SERVER_AA, StoredNight),
-        delayed=_lines(folder / DELAYED, StoredNight),
-        bisections=_lines(folder / BISECTIONS, StoredBisection),
+        mock_aa=read_json_lines(folder / MOCK_AA, _nights),
+        server_aa=read_json_lines(folder / SERVER_AA, _nights),
+        delayed=read_json_lines(folder / DELAYED, _nights),
+        bisections=read_json_lines(folder / BISECTIONS, _bisections),
     )
 
 
@@ -112,8 +116,7 @@ def append_pairs(path: Path, line: Line) -> None:
     """Add one line. Raises UsageError."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("ab") as file:
-            file.write(msgspec.json.encode(line) + b"\n")
+        append_json_lines(path, [line])
     except OSError as error:
         raise UsageError(f"{path}: cannot be written: {error.strerror}") from error
 
@@ -142,23 +145,3 @@ def _server_night(night: Night, points: Sequence[NightPoint]) -> StoredNight:
 def rounded(slowdowns: SeriesSlowdowns) -> dict[str, list[float]]:
     """Slowdowns with the digits of a stored one."""
     return {series: [round(each, DIGITS) for each in values] for series, values in slowdowns.items()}
-
-
-def _lines(path: Path, kind: type[LineT]) -> list[LineT]:
-    if not path.exists():
-        return []
-    decoder = msgspec.json.Decoder(kind)
-    found: list[LineT] = []
-    try:
-        for number, line in enumerate(path.read_bytes().splitlines(), start=1):
-            found.append(_decoded(decoder, line, f"{path}:{number}"))
-    except OSError as error:
-        raise UsageError(f"{path}: cannot be read: {error.strerror}") from error
-    return found
-
-
-def _decoded(decoder: msgspec.json.Decoder[LineT], line: bytes, location: str) -> LineT:
-    try:
-        return decoder.decode(line)
-    except msgspec.MsgspecError as error:
-        raise UsageError(f"{location}: {error}") from error

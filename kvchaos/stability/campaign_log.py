@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
 
 import msgspec
 
-from history.jsonl import one_line
 from kvchaos.errors import UsageError
+from kvchaos.json_lines import append_json_lines, cut_incomplete_line, read_json_lines
 from kvchaos.stability.campaign_records import CampaignRun, NightDate, StabilityLine
 
 LOG = "campaign.jsonl"
-LineT = TypeVar("LineT", bound=StabilityLine)
 
 
-class CampaignHeader(StabilityLine, frozen=True, kw_only=True, tag="header", tag_field="line"):
+class CampaignHeader(StabilityLine, frozen=True, kw_only=True, tag_field="line", tag="header"):
     """What makes a night; a resumed night must have the same."""
 
     v: int = 1
@@ -29,8 +26,9 @@ class CampaignHeader(StabilityLine, frozen=True, kw_only=True, tag="header", tag
     budget_s: float
 
 
-_headers = msgspec.json.Decoder(CampaignHeader)
-_runs = msgspec.json.Decoder(CampaignRun)
+_lines: msgspec.json.Decoder[CampaignHeader | CampaignRun] = msgspec.json.Decoder(
+    CampaignHeader | CampaignRun
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,36 +66,23 @@ def start_log(folder: Path, header: CampaignHeader) -> CampaignLog:
 def read_log(folder: Path) -> CampaignLog:
     """The log of a night, without an incomplete last line. Raises UsageError with file, line and problem."""
     path = folder / LOG
-    try:
-        content = path.read_bytes()
-        whole = content[: content.rfind(b"\n") + 1]
-        if len(whole) < len(content):
-            os.truncate(path, len(whole))
-    except OSError as error:
-        raise UsageError(f"{path}: cannot be read: {error.strerror}; give the folder of a night") from error
-    lines = whole.splitlines()
-    if not lines:
-        raise UsageError(f"{path}: is empty; start a new night")
-    header = _decoded(_headers, lines[0], f"{path}:1")
-    runs = [_decoded(_runs, line, f"{path}:{number}") for number, line in enumerate(lines[1:], start=2)]
-    for number, run in enumerate(runs):
-        if run.number != number:
-            raise UsageError(f"{path}:{number + 2}: run {run.number} where run {number} is due")
+    if not path.is_file():
+        raise UsageError(f"{path}: is not there; give the folder of a night")
+    cut_incomplete_line(path)
+    lines = read_json_lines(path, _lines)
+    header = lines[0] if lines else None
+    if not isinstance(header, CampaignHeader):
+        raise UsageError(f"{path}: has no header; start a new night")
+    runs = []
+    for number, run in enumerate(lines[1:]):
+        if not isinstance(run, CampaignRun) or run.number != number:
+            raise UsageError(f"{path}:{number + 2}: is not run {number}")
+        runs.append(run)
     return CampaignLog(folder, header, runs)
-
-
-def _decoded(decoder: msgspec.json.Decoder[LineT], line: bytes, location: str) -> LineT:
-    try:
-        return decoder.decode(line)
-    except msgspec.MsgspecError as error:
-        raise UsageError(f"{location}: {one_line(error)}") from error
 
 
 def _append(path: Path, line: StabilityLine) -> None:
     try:
-        with path.open("ab") as file:
-            file.write(msgspec.json.encode(line) + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
+        append_json_lines(path, [line])
     except OSError as error:
         raise UsageError(f"{path}: cannot be written: {error.strerror}") from error

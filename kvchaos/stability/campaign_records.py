@@ -37,7 +37,7 @@ class RunSignature(StabilityLine, frozen=True, kw_only=True):
     """Ids of the known bugs that it may be."""
 
 
-class CampaignRun(StabilityLine, frozen=True, kw_only=True):
+class CampaignRun(StabilityLine, frozen=True, kw_only=True, tag_field="line", tag="run"):
     """A judged run of a night."""
 
     v: Literal[1] = 1

@@ -5,21 +5,18 @@ A night counts once its own line is there, which is written last.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
 
 import msgspec
 
-from history.jsonl import one_line
 from kvchaos.errors import UsageError
+from kvchaos.json_lines import append_json_lines, read_json_lines, whole_lines
 from kvchaos.servers.installation import exclusive
 from kvchaos.stability.campaign_records import SignatureCount, StabilityLine, StabilityNight
 
 NIGHTS, SIGNATURES, LOCK = "stability.jsonl", "signatures.jsonl", ".stability.lock"
-HistoryLine = TypeVar("HistoryLine", StabilityNight, SignatureCount)
 _nights = msgspec.json.Decoder(StabilityNight)
 _signatures = msgspec.json.Decoder(SignatureCount)
 
@@ -34,9 +31,9 @@ class StabilityHistory:
 
 def read_stability(folder: Path) -> StabilityHistory:
     """The history in a folder; empty where there is none. Raises UsageError with file, line and problem."""
-    nights = sorted(_read(folder / NIGHTS, _nights), key=lambda night: night.night)
+    nights = sorted(read_json_lines(folder / NIGHTS, _nights), key=lambda night: night.night)
     known = {night.night for night in nights}
-    found = _read(folder / SIGNATURES, _signatures)
+    found = read_json_lines(folder / SIGNATURES, _signatures)
     return StabilityHistory(nights, [line for line in found if line.night in known])
 
 
@@ -53,32 +50,11 @@ def append_stability(folder: Path, night: StabilityNight, signatures: Sequence[S
         raise UsageError(f"{folder}: cannot be written: {error.strerror}") from error
 
 
-def _read(path: Path, decoder: msgspec.json.Decoder[HistoryLine]) -> list[HistoryLine]:
-    try:
-        content = path.read_bytes()
-    except FileNotFoundError:
-        return []
-    except OSError as error:
-        raise UsageError(f"{path}: cannot be read: {error.strerror}") from error
-    found = []
-    for number, line in enumerate(content[: content.rfind(b"\n") + 1].splitlines(), start=1):
-        try:
-            found.append(decoder.decode(line))
-        except msgspec.MsgspecError as error:
-            raise UsageError(f"{path}:{number}: {one_line(error)}") from error
-    return found
-
-
 def _append(path: Path, lines: Sequence[StabilityLine], night: str) -> None:
-    """Replace what a killed writer left of this night, then append. Raises OSError."""
-    kept = b""
-    if path.exists():
-        content = path.read_bytes()
-        whole = content[: content.rfind(b"\n") + 1].splitlines(keepends=True)
-        kept = b"".join(line for line in whole if f'"{night}"'.encode() not in line)
+    """Append, in the place of what a killed writer left of this night. Raises OSError, UsageError."""
+    mark = f'"night":"{night}"'.encode()
+    kept = b"".join(line for line in whole_lines(path).splitlines(keepends=True) if mark not in line)
     part = path.with_suffix(".part")
-    with part.open("wb") as file:
-        file.write(kept + msgspec.json.Encoder().encode_lines(lines))
-        file.flush()
-        os.fsync(file.fileno())
+    part.write_bytes(kept)
+    append_json_lines(part, lines)
     part.replace(path)

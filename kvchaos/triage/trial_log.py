@@ -7,12 +7,14 @@ from pathlib import Path
 
 import msgspec
 
-from history.jsonl import LineWriter, one_line, open_plain
+from history.jsonl import LineWriter
 from kvchaos.errors import UsageError
+from kvchaos.json_lines import cut_incomplete_line, read_json_lines
 from kvchaos.triage.failure_signature import FailureSignature, Observation
 
 FILE = "trials.jsonl"
 NO_SCENARIO = msgspec.Raw(b"null")
+START_AGAIN = "move the file away to start again"
 
 
 class TriageStart(
@@ -98,28 +100,14 @@ class TrialLog:
 
     def _read(self, start: TriageStart) -> bool:
         """Whether the file has its first line; a last line that a kill has cut is removed."""
-        if not self._path.exists():
-            return False
-        with open_plain(self._path) as file:
-            content = file.read()
-        whole = content[: content.rfind(b"\n") + 1]
-        for number, line in enumerate(whole.splitlines(), start=1):
-            self._take(number, line, start)
-        if whole != content:
-            with self._path.open("r+b") as file:
-                file.truncate(len(whole))
-        return bool(whole)
-
-    def _take(self, number: int, line: bytes, start: TriageStart) -> None:
-        where = f"{self._path}:{number}"
-        try:
-            record = _DECODER.decode(line)
-        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-            raise UsageError(f"{where}: {one_line(error)}; move the file away to start again") from error
-        if isinstance(record, Trial) and number > 1:
-            self._trials[record.key].append(record)
-        elif record != start:
-            raise UsageError(
-                f"{where}: the runs there are of another failure, scenario or server; "
-                "move the file away to start again"
-            )
+        cut_incomplete_line(self._path)
+        lines = read_json_lines(self._path, _DECODER, advice=f"; {START_AGAIN}")
+        for number, record in enumerate(lines, start=1):
+            if isinstance(record, Trial) and number > 1:
+                self._trials[record.key].append(record)
+            elif record != start:
+                raise UsageError(
+                    f"{self._path}:{number}: the runs there are of another failure, scenario or server; "
+                    f"{START_AGAIN}"
+                )
+        return bool(lines)

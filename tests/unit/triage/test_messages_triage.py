@@ -48,7 +48,7 @@ def test_second_start_in_a_log_is_refused(tmp_path: Path) -> None:
 
 def test_folder_instead_of_a_log_is_one_line(tmp_path: Path) -> None:
     (tmp_path / FILE).mkdir()
-    with pytest.raises(UsageError, match="cannot be used"):
+    with pytest.raises(UsageError, match="cannot be read: Is a directory"):
         TrialLog(tmp_path / FILE, triage_start())
 
 
