@@ -8,15 +8,14 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from packaging.version import Version
 from rich.console import Console
 
 from history.scenario import Scenario
-from kvchaos.bugs.bug_catalogue import contains, known_bugs
+from kvchaos.bugs.bug_catalogue import known_bugs
 from kvchaos.campaign.campaign import clean_orphans
 from kvchaos.cli.durations import parse_duration
 from kvchaos.cli.nightly_command import EXIT_INTERRUPTED
-from kvchaos.cli.run_command import DEFAULT_SEED, DEFAULT_SERVER
+from kvchaos.cli.run_command import DEFAULT_SERVER
 from kvchaos.errors import UsageError
 from kvchaos.paths import Workspace, cache_folder, runs_folder
 from kvchaos.planning.run_plan import make_run_dir
@@ -24,16 +23,14 @@ from kvchaos.planning.scenario_file import find_scenario, load_scenario, scenari
 from kvchaos.servers.server_registry import ServerEnv, find_server
 from kvchaos.stability.campaign_log import CampaignHeader, CampaignLog, read_log, start_log
 from kvchaos.stability.campaign_records import CampaignRun, StabilityNight
+from kvchaos.stability.mix_sources import CONTROL, mix_of
 from kvchaos.stability.night_counts import night_line, signature_lines
-from kvchaos.stability.run_mix import RunChoice, RunMix
 from kvchaos.stability.run_retention import keep_verdicts_only
 from kvchaos.stability.signature_states import track_signatures
 from kvchaos.stability.stability_runner import StabilitySetup, run_stability_night
 from kvchaos.stability.stability_store import StabilityHistory, append_stability, read_stability
 from kvchaos.stability.stability_summary import headlines, summary_markdown
 
-CONTROL_SCENARIO = "corruption-canary"
-"""Flips bits of offloaded blocks: the oracles must find wrong answers."""
 SUMMARY = "stability.md"
 EXIT_NOT_GREEN = 1
 
@@ -63,7 +60,7 @@ def soak_command(
     chosen = local_scenarios(scenarios)
     log = _log(resume, runs, environment, seconds)
     setup = StabilitySetup(
-        mix=mix_of(log.header.night, chosen, past, environment),
+        mix=mix_of(log.header.night, chosen, past, known_bugs(), environment.release),
         scenarios=chosen,
         server=environment,
         workspace=Workspace(cache=cache, runs=log.folder, port=None),
@@ -122,43 +119,8 @@ def exit_code(night: StabilityNight) -> int:
 def local_scenarios(names: str | None) -> dict[str, Scenario]:
     """The scenarios of new seeds and the positive control, by name. Raises UsageError."""
     paths = scenario_files() if names is None else [find_scenario(name.strip()) for name in names.split(",")]
-    loaded = [load_scenario(path) for path in [*paths, find_scenario(CONTROL_SCENARIO)]]
+    loaded = [load_scenario(path) for path in [*paths, find_scenario(CONTROL.scenario)]]
     return {scenario.name: scenario for scenario in loaded if "local" in scenario.stacks}
-
-
-def mix_of(night: str, scenarios: dict[str, Scenario], past: StabilityHistory, server: ServerEnv) -> RunMix:
-    """The mix of a night: earlier failures come from the history, known bugs from the catalogue."""
-    return RunMix(
-        night=night,
-        scenarios=sorted(name for name in scenarios if name != CONTROL_SCENARIO),
-        control=RunChoice(CONTROL_SCENARIO, DEFAULT_SEED),
-        failed=failed_before(past, scenarios),
-        known=[choice for choice in bug_choices(server.release) if choice.scenario in scenarios],
-    )
-
-
-def failed_before(past: StabilityHistory, scenarios: dict[str, Scenario]) -> list[RunChoice]:
-    """Scenario and seed of runs with a cause that nothing explains, the latest first, each once."""
-    found = [
-        RunChoice(scenario, seed)
-        for line in reversed(past.signatures)
-        if line.unexplained
-        for scenario, seed, _ in line.examples
-        if scenario in scenarios
-    ]
-    return list(dict.fromkeys(found))
-
-
-def bug_choices(release: Version) -> list[RunChoice]:
-    """A run for each known bug that shows on the release."""
-    shown = [
-        shows.scenario
-        for bug in known_bugs()
-        if contains(bug.releases, release)
-        for shows in bug.shows
-        if shows.releases is None or contains(shows.releases, release)
-    ]
-    return [RunChoice(scenario, DEFAULT_SEED) for scenario in dict.fromkeys(shown)]
 
 
 def _print_run(run: CampaignRun) -> None:

@@ -15,13 +15,12 @@ from kvchaos.doctor.check import field, read
 from kvchaos.doctor.gpu import installed_cards
 from kvchaos.matrix.digests import Code, portable_scenario
 from kvchaos.nightly.night_records import Digest, MachineIdentity, ServerBuild
-from kvchaos.planning.run_plan import host
+from kvchaos.planning.run_plan import UNKNOWN, host
 from kvchaos.servers.server_registry import CPUINFO, ServerEnv
 from kvchaos.stacks.attach import AttachedServer
 
 COMMIT = re.compile(r"g([0-9a-f]{7,40})\b")
 """A commit in the label of a development build: 0.33.0.dev12+g1a2b3c4d5."""
-UNKNOWN = "unknown"
 DIGITS = 16
 
 

@@ -50,14 +50,13 @@ from kvchaos.nightly.night_series import (
 )
 from kvchaos.nightly.nightly_file import NightlyFile, NightMeasurement
 from kvchaos.paths import Workspace
-from kvchaos.planning.run_plan import git_state
+from kvchaos.planning.run_plan import UNKNOWN, git_state
 from kvchaos.servers.server_registry import ServerEnv
 from kvchaos.stacks.attach import AttachedServer
 
 ROOT = Path(__file__).parents[2]
 SEEDS_OF_A_SECOND = 1_000
 """Distance of the first seeds of two nights that begin a second apart."""
-UNKNOWN_MODEL = "unknown"
 DEFAULT_LOAD = LoadOptions()
 NightServer = ServerEnv | AttachedServer
 
@@ -101,7 +100,7 @@ class NightRunner:
         self._control = server_build(setup.control)
         self._measured: list[MeasuredScenario] = []
         self._client_us: list[float] = []
-        self._model = UNKNOWN_MODEL
+        self._model = UNKNOWN
         self._complete = True
 
     @property
