@@ -9,16 +9,16 @@ import typer
 from rich.console import Console
 
 from kvchaos.errors import UsageError
-from kvchaos.nightly.mock_pairs import MockPairs
-from kvchaos.nightly.mock_runs import MockPairsFailed
 from kvchaos.nightly.night_store import read_nights
-from kvchaos.nightly.nightly_proof import ProofSize, prove
-from kvchaos.nightly.proof_bisections import measure_bisections
-from kvchaos.nightly.proof_checks import aim_checks
-from kvchaos.nightly.proof_data import PROOF, read_proof, write_proof
-from kvchaos.nightly.proof_page import check_rows, insert_proof
-from kvchaos.nightly.proof_runs import measure_delayed, measure_nights
-from kvchaos.nightly.stored_pairs import SERVER_AA, append_pairs, read_pairs, server_nights
+from kvchaos.nightly.proof.mock_pairs import MockPairs
+from kvchaos.nightly.proof.mock_runs import MockPairsFailed
+from kvchaos.nightly.proof.nightly_proof import ProofSize, prove
+from kvchaos.nightly.proof.proof_bisections import measure_bisections
+from kvchaos.nightly.proof.proof_checks import aim_checks
+from kvchaos.nightly.proof.proof_data import PROOF, read_proof, write_proof
+from kvchaos.nightly.proof.proof_page import check_rows, insert_proof
+from kvchaos.nightly.proof.proof_runs import measure_delayed, measure_nights
+from kvchaos.nightly.proof.stored_pairs import SERVER_AA, append_pairs, read_pairs, server_nights
 from kvchaos.paths import LogFolder, cache_folder, logs_folder
 from kvchaos.report.text_tables import plain_table, print_table, update_page
 from loadtests.mock.mock_process import MockFailed

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from kvchaos.nightly.mock_pairs import MockBuild, MockPairs
+from kvchaos.nightly.proof.mock_pairs import MockBuild, MockPairs
 
 
 def test_known_delays_are_measured_by_the_real_load_workers(tmp_path: Path) -> None:

@@ -15,11 +15,11 @@ from kvchaos.cli.nightly_proof_commands import prove_command
 from kvchaos.errors import UsageError
 from kvchaos.nightly.night_records import Night, NightPoint
 from kvchaos.nightly.night_store import night_history
-from kvchaos.nightly.nightly_proof import ProofSize, prove
-from kvchaos.nightly.proof_checks import aim_checks, false_quarters
-from kvchaos.nightly.proof_data import PROOF, AimCheck, NightlyProof, read_proof, write_proof
-from kvchaos.nightly.proof_runs import DELAYS, LEAST_STEPS, WATCHED, known_delay
-from kvchaos.nightly.stored_pairs import (
+from kvchaos.nightly.proof.nightly_proof import ProofSize, prove
+from kvchaos.nightly.proof.proof_checks import aim_checks, false_quarters
+from kvchaos.nightly.proof.proof_data import PROOF, AimCheck, NightlyProof, read_proof, write_proof
+from kvchaos.nightly.proof.proof_runs import DELAYS, LEAST_STEPS, WATCHED, known_delay
+from kvchaos.nightly.proof.stored_pairs import (
     BISECTIONS,
     DELAYED,
     MOCK_AA,

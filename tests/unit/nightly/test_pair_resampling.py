@@ -9,8 +9,8 @@ import pytest
 
 from kvchaos.nightly.decision import decide
 from kvchaos.nightly.detection_power import Procedure, power, visible_step
-from kvchaos.nightly.pair_independence import adjusted, neighbours, night_offsets
-from kvchaos.nightly.pair_resampling import (
+from kvchaos.nightly.proof.pair_independence import adjusted, neighbours, night_offsets
+from kvchaos.nightly.proof.pair_resampling import (
     EqualPairs,
     alarm_counts,
     found_step,

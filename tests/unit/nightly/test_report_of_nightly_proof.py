@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from kvchaos.cli.nightly_proof_commands import prove_command
-from kvchaos.nightly.proof_data import PROOF, read_proof
-from kvchaos.nightly.proof_page import insert_proof, proof_tables
+from kvchaos.nightly.proof.proof_data import PROOF, read_proof
+from kvchaos.nightly.proof.proof_page import insert_proof, proof_tables
 from tests.support.source_tree import ROOT
 
 STORED = ROOT / "benchmarks" / "nightly_pairs"

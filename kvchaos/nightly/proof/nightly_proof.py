@@ -11,8 +11,8 @@ import numpy as np
 
 from kvchaos.nightly.decision import decide, needs_confirmation
 from kvchaos.nightly.detection_power import NO_NOISE, PairNoise, Procedure, power, visible_step
-from kvchaos.nightly.pair_independence import neighbours, night_offsets
-from kvchaos.nightly.pair_resampling import (
+from kvchaos.nightly.proof.pair_independence import neighbours, night_offsets
+from kvchaos.nightly.proof.pair_resampling import (
     EqualPairs,
     Floats,
     alarm_counts,
@@ -22,8 +22,8 @@ from kvchaos.nightly.pair_resampling import (
     found_within,
     units,
 )
-from kvchaos.nightly.proof_bisections import bisection_shares, live_shares
-from kvchaos.nightly.proof_data import (
+from kvchaos.nightly.proof.proof_bisections import bisection_shares, live_shares
+from kvchaos.nightly.proof.proof_data import (
     AlarmRate,
     DetectionShares,
     NightlyProof,
@@ -31,8 +31,8 @@ from kvchaos.nightly.proof_data import (
     SeriesIndependence,
     VisibleStepTruth,
 )
-from kvchaos.nightly.proof_runs import DELAYS, IN_A_ROW, PLAN, KnownDelay
-from kvchaos.nightly.stored_pairs import (
+from kvchaos.nightly.proof.proof_runs import DELAYS, IN_A_ROW, PLAN, KnownDelay
+from kvchaos.nightly.proof.stored_pairs import (
     BISECTIONS,
     DELAYED,
     MOCK_AA,

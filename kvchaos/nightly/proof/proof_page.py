@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from kvchaos.nightly.proof_checks import aim_checks, percent
-from kvchaos.nightly.proof_data import (
+from kvchaos.nightly.proof.proof_checks import aim_checks, percent
+from kvchaos.nightly.proof.proof_data import (
     AimCheck,
     AlarmRate,
     BisectionShares,

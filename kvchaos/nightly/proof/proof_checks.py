@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 
-from kvchaos.nightly.pair_independence import adjusted
-from kvchaos.nightly.pair_resampling import rate_bound, share_bounds
-from kvchaos.nightly.proof_data import (
+from kvchaos.nightly.proof.pair_independence import adjusted
+from kvchaos.nightly.proof.pair_resampling import rate_bound, share_bounds
+from kvchaos.nightly.proof.proof_data import (
     AimCheck,
     AlarmRate,
     BisectionShares,

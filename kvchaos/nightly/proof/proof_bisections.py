@@ -13,11 +13,11 @@ from statistics import fmean
 import numpy as np
 
 from kvchaos.nightly.build_bisection import LocatedStep, Measure, locate
-from kvchaos.nightly.mock_pairs import MockBuild, MockPairs
-from kvchaos.nightly.pair_resampling import Floats
-from kvchaos.nightly.proof_data import BisectionShares
-from kvchaos.nightly.proof_runs import DELAYED_FIGURES, DELAYS, PLAN, utc_now
-from kvchaos.nightly.stored_pairs import (
+from kvchaos.nightly.proof.mock_pairs import MockBuild, MockPairs
+from kvchaos.nightly.proof.pair_resampling import Floats
+from kvchaos.nightly.proof.proof_data import BisectionShares
+from kvchaos.nightly.proof.proof_runs import DELAYED_FIGURES, DELAYS, PLAN, utc_now
+from kvchaos.nightly.proof.stored_pairs import (
     BISECTIONS,
     DIGITS,
     StoredBisection,

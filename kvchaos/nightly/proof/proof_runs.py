@@ -14,8 +14,8 @@ from pathlib import Path
 
 from kvchaos.nightly.decision import needs_confirmation
 from kvchaos.nightly.detection_power import Procedure
-from kvchaos.nightly.mock_pairs import DelayedFigure, MockBuild, MockPairs, Slowdowns
-from kvchaos.nightly.stored_pairs import (
+from kvchaos.nightly.proof.mock_pairs import DelayedFigure, MockBuild, MockPairs, Slowdowns
+from kvchaos.nightly.proof.stored_pairs import (
     DELAYED,
     DIGITS,
     MOCK_AA,

@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Literal, Self
 
 from kvchaos.bench.bench_file import FIGURES, Figure, PhaseFigures
-from kvchaos.nightly.mock_runs import GAPS, REQUESTS, MockPairsFailed, MockSide
+from kvchaos.nightly.proof.mock_runs import GAPS, REQUESTS, MockPairsFailed, MockSide
 from loadtests.mock.mock_process import Lognormal, Settings
 
 MEDIAN_ERROR = math.sqrt(math.pi / 2)
