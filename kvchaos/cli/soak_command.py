@@ -30,6 +30,7 @@ from kvchaos.stability.signature_states import track_signatures
 from kvchaos.stability.stability_runner import StabilitySetup, run_stability_night
 from kvchaos.stability.stability_store import StabilityHistory, append_stability, read_stability
 from kvchaos.stability.stability_summary import headlines, summary_markdown
+from kvchaos.triage.result_files import write_text_file
 
 SUMMARY = "stability.md"
 EXIT_NOT_GREEN = 1
@@ -103,7 +104,7 @@ def _finish(log: CampaignLog, history: Path, past: StabilityHistory) -> int:
     lines = signature_lines(header.night, header.build, log.runs)
     append_stability(history, night, lines)
     tracked = track_signatures([*past.nights, night], [*past.signatures, *lines])
-    _write(history / SUMMARY, summary_markdown(night, tracked))
+    write_text_file(history / SUMMARY, summary_markdown(night, tracked))
     for line in headlines(night, tracked):
         typer.echo(line)
     reduced = keep_verdicts_only(log.folder, log.runs)
@@ -127,10 +128,3 @@ def _print_run(run: CampaignRun) -> None:
     choice = f"{run.number}: {run.category}: {run.scenario}, seed {run.seed}"
     signatures = "".join(f"; {each.signature}" for each in run.signatures)
     typer.echo(f"{choice}: {run.outcome}{signatures}")
-
-
-def _write(path: Path, text: str) -> None:
-    try:
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise UsageError(f"{path}: cannot be written: {error.strerror}") from error
