@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -44,11 +45,12 @@ def test_ttft_itl_and_tokens_are_rows_and_charts(browser: Browser, tmp_path: Pat
 
 
 def listeners() -> set[str]:
-    """Addresses that the children of this process listen on."""
-    return {
-        address.laddr.ip
-        for child in psutil.Process().children(recursive=True)
-        if "locust" in " ".join(child.cmdline())
-        for address in child.net_connections()
-        if address.status == psutil.CONN_LISTEN
-    }
+    """Addresses that Locust's processes listen on."""
+    addresses: set[str] = set()
+    for child in psutil.Process().children(recursive=True):
+        # Any other child may end between the list of processes and this request.
+        with suppress(psutil.NoSuchProcess):
+            if "locust" in " ".join(child.cmdline()):
+                connections = child.net_connections()
+                addresses |= {each.laddr.ip for each in connections if each.status == psutil.CONN_LISTEN}
+    return addresses
