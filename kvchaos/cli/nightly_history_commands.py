@@ -11,14 +11,15 @@ import typer
 
 from kvchaos.errors import UsageError
 from kvchaos.nightly.creep_detection import find_creep
-from kvchaos.nightly.creep_record import CREEP, read_creep, write_creep
+from kvchaos.nightly.creep_record import CREEP, write_creep
+from kvchaos.nightly.morning.morning_page import PAGE, page_html
+from kvchaos.nightly.morning.morning_report import morning_report
+from kvchaos.nightly.morning.morning_summary import summary_markdown
 from kvchaos.nightly.night_changes import acceptance
-from kvchaos.nightly.night_headlines import headlines
-from kvchaos.nightly.night_page import PAGE, PageFolders, page_html
-from kvchaos.nightly.night_report import NightReport, night_report, signed
+from kvchaos.nightly.night_report import night_report, signed
 from kvchaos.nightly.night_store import NightHistory, append_changes, read_nights
-from kvchaos.nightly.night_summary import summary_markdown
 from kvchaos.nightly.openmetrics_export import openmetrics
+from kvchaos.nightly.page_links import PageFolders
 from kvchaos.nightly.pytorch_export import pytorch_records
 from kvchaos.paths import runs_folder
 from kvchaos.tools.otava import OTAVA
@@ -51,12 +52,13 @@ def page_command(
     ] = None,
 ) -> None:
     """Write the page of the nights, and print the last night in ten lines."""
-    report = _report(history)
+    folders = PageFolders((output or history / PAGE).parent, runs or runs_folder())
+    report = morning_report(history, folders.runs)
     path = output or history / PAGE
-    _write(path, page_html(report, PageFolders(path.parent, runs or runs_folder())).encode())
+    _write(path, page_html(report, folders).encode())
     if summary is not None:
         _append(summary, summary_markdown(report))
-    for line in headlines(report):
+    for line in report.headlines():
         typer.echo(f"{line.label}: {line.text}")
     typer.echo(str(path))
 
@@ -106,11 +108,6 @@ def _nights(folder: Path) -> NightHistory:
     if not found.nights:
         raise UsageError(f"{folder}: has no nights; give the folder of a history with --history")
     return found
-
-
-def _report(folder: Path) -> NightReport:
-    nights = _nights(folder)
-    return night_report(nights, read_creep(folder, nights.nights[-1].night))
 
 
 def _write(path: Path, content: bytes) -> None:

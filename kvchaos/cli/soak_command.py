@@ -26,10 +26,10 @@ from kvchaos.stability.campaign_records import CampaignRun, StabilityNight
 from kvchaos.stability.mix_sources import CONTROL, mix_of
 from kvchaos.stability.night_counts import night_line, signature_lines
 from kvchaos.stability.run_retention import keep_verdicts_only
-from kvchaos.stability.signature_states import track_signatures
+from kvchaos.stability.stability_report import stability_report
 from kvchaos.stability.stability_runner import StabilitySetup, run_stability_night
-from kvchaos.stability.stability_store import StabilityHistory, append_stability, read_stability
-from kvchaos.stability.stability_summary import headlines, summary_markdown
+from kvchaos.stability.stability_store import append_stability, read_stability
+from kvchaos.stability.stability_summary import stability_headlines, stability_markdown
 from kvchaos.triage.result_files import write_text_file
 
 SUMMARY = "stability.md"
@@ -75,7 +75,7 @@ def soak_command(
     if not ended:
         typer.echo(f"interrupted after {len(log.runs)} runs; go on with --resume {log.folder}")
         return EXIT_INTERRUPTED
-    return _finish(log, history, past)
+    return _finish(log, history)
 
 
 def _log(resume: Path | None, runs: Path | None, server: ServerEnv, budget_s: float) -> CampaignLog:
@@ -98,15 +98,16 @@ def _log(resume: Path | None, runs: Path | None, server: ServerEnv, budget_s: fl
     return start_log(folder, header)
 
 
-def _finish(log: CampaignLog, history: Path, past: StabilityHistory) -> int:
+def _finish(log: CampaignLog, history: Path) -> int:
     header = log.header
-    night = night_line(header.night, header.build, log.runs, log.used_s, complete=True)
+    folder = log.folder.name
+    night = night_line(header.night, header.build, log.runs, log.used_s, complete=True, folder=folder)
     lines = signature_lines(header.night, header.build, log.runs)
     append_stability(history, night, lines)
-    tracked = track_signatures([*past.nights, night], [*past.signatures, *lines])
-    write_text_file(history / SUMMARY, summary_markdown(night, tracked))
-    for line in headlines(night, tracked):
-        typer.echo(line)
+    if report := stability_report(history, log.folder.parent):
+        write_text_file(history / SUMMARY, stability_markdown(report))
+        for line in stability_headlines(report):
+            typer.echo(f"{line.label}: {line.text}")
     reduced = keep_verdicts_only(log.folder, log.runs)
     typer.echo(f"{len(log.runs)} runs in {log.folder}, of {reduced} only the verdict is kept")
     return exit_code(night)

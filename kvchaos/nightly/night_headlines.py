@@ -4,28 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Literal
 
 from kvchaos.nightly.night_changes import Direction, TrackedChange
 from kvchaos.nightly.night_records import Night, ServerBuild
 from kvchaos.nightly.night_report import NightReport, SeriesReport, signed, unsigned
+from kvchaos.report.headline import MAX_LINES, Headline, Tone, listed
 
-MAX_LINES = 10
 REASON_LENGTH = 60
-LISTED = 3
-"""Items of a line that are named; the others are counted."""
-REASON_LENGTH = 60
-Tone = Literal["bad", "good", "unknown", "note"]
-
-
-@dataclass(frozen=True, slots=True)
-class Headline:
-    """One line."""
-
-    tone: Tone
-    label: str
-    text: str
 
 
 def headlines(report: NightReport) -> list[Headline]:
@@ -74,7 +59,7 @@ def _opened(report: NightReport, direction: Direction) -> Iterator[Headline]:
         again = {id(change) for change in new if _was_fixed_before(report, change)}
         texts = [f"{_change_text(change)}{', again' if id(change) in again else ''}" for change in new]
         tone: Tone = "bad" if direction == "regressed" else "good"
-        yield Headline(tone, "Regressed" if direction == "regressed" else "Improved", _listed(texts))
+        yield Headline(tone, "Regressed" if direction == "regressed" else "Improved", listed(texts))
 
 
 def _was_fixed_before(report: NightReport, change: TrackedChange) -> bool:
@@ -98,7 +83,7 @@ def _still(report: NightReport) -> Iterator[Headline]:
         and change.opened.night < report.night.night
     ]
     if old:
-        yield Headline("bad", "Still regressed", _listed([_change_text(change) for change in old]))
+        yield Headline("bad", "Still regressed", listed([_change_text(change) for change in old]))
 
 
 def _fixed(report: NightReport) -> Iterator[Headline]:
@@ -112,7 +97,7 @@ def _fixed(report: NightReport) -> Iterator[Headline]:
             f"{change.id} ({'slower' if change.direction == 'regressed' else 'faster'} no more)"
             for change in gone
         ]
-        yield Headline("good", "Fixed", _listed(texts))
+        yield Headline("good", "Fixed", listed(texts))
 
 
 def _change_text(change: TrackedChange) -> str:
@@ -121,7 +106,7 @@ def _change_text(change: TrackedChange) -> str:
         for series, step in zip(change.opened.series, change.opened.slowdowns, strict=True)
         if series in change.standing
     ]
-    steps = _listed([f"{series} {signed(step)}" for series, step in standing])
+    steps = listed([f"{series} {signed(step)}" for series, step in standing])
     located = f", first in {change.first_bad}" if change.first_bad else ""
     return f"{change.id}: {steps}{located}"
 
@@ -131,7 +116,7 @@ def _blind(report: NightReport) -> Iterator[Headline]:
     texts = [f"{row.series} ({_blind_reason(row)})" for row in blind]
     texts += [f"{series} (not measured)" for series in report.missing]
     if texts:
-        yield Headline("unknown", "Blind", _listed(texts))
+        yield Headline("unknown", "Blind", listed(texts))
 
 
 def _blind_reason(row: SeriesReport) -> str:
@@ -146,7 +131,7 @@ def _blind_reason(row: SeriesReport) -> str:
 def _suspicious(report: NightReport) -> Iterator[Headline]:
     texts = [f"{each.series} {signed(each.slowdown)} since {each.night[:10]}" for each in report.suspicions]
     if texts:
-        yield Headline("unknown", "Suspicious", f"{_listed(texts)}; change points, no alarm")
+        yield Headline("unknown", "Suspicious", f"{listed(texts)}; change points, no alarm")
 
 
 def _not_counted(report: NightReport) -> Iterator[Headline]:
@@ -164,7 +149,7 @@ def _reasons(runs: Sequence[str]) -> str:
     """Why runs do not count, each reason once and cut to a line; the page has them whole."""
     reasons = (run.partition(": ")[2] or run for run in runs)
     cut = (f"{reason[:REASON_LENGTH]}…" if len(reason) > REASON_LENGTH else reason for reason in reasons)
-    return _listed(list(dict.fromkeys(cut)))
+    return listed(list(dict.fromkeys(cut)))
 
 
 def _break(report: NightReport) -> Iterator[Headline]:
@@ -210,8 +195,3 @@ def build_text(build: ServerBuild) -> str:
     commit = f" ({build.commit[:10]})" if build.commit else ""
     name = "" if build.name == build.vllm else f"{build.name}: "
     return f"{name}vLLM {build.vllm}{commit}"
-
-
-def _listed(items: Sequence[str]) -> str:
-    more = len(items) - LISTED
-    return f"{'; '.join(items[:LISTED])}{f'; and {more} more' if more > 0 else ''}"

@@ -1,22 +1,14 @@
-"""The page of the nights, `nightly.html`: ten lines, then the series, worst first, each with its chart.
-
-It opens in any browser, from disk and without a network.
-"""
+"""What the page shows of a comparison: the series, worst first, each with its chart, and the changes."""
 
 from __future__ import annotations
 
-import os
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from urllib.parse import quote
 
-from markupsafe import Markup
-
-from history import layout
+from kvchaos.nightly.night_changes import TrackedChange
 from kvchaos.nightly.night_chart import NightAxis, NightChart, night_chart
-from kvchaos.nightly.night_headlines import build_text, headlines
+from kvchaos.nightly.night_headlines import build_text
 from kvchaos.nightly.night_records import MeasuredScenario, Night, ServerBuild
 from kvchaos.nightly.night_report import (
     NightReport,
@@ -27,10 +19,9 @@ from kvchaos.nightly.night_report import (
     signed,
     unsigned,
 )
-from kvchaos.report.html.report_page import Fact, environment, resource, source_hash
-from kvchaos.report.verdict_text import clean
+from kvchaos.nightly.page_links import PageFolders
+from kvchaos.report.html.report_page import Fact
 
-PAGE = "nightly.html"
 COMPARE_URL = "https://github.com/vllm-project/vllm/compare/{good}...{bad}"
 BADGES = {"regressed": "fail", "still regressed": "fail", "improved": "pass", "same": "pass"}
 """Style of each rank; unknown for the others."""
@@ -91,38 +82,37 @@ class ExcludedRun:
 
 
 @dataclass(frozen=True, slots=True)
-class PageFolders:
-    """Where the page lies, and where the runs of the night are."""
+class NightPart:
+    """All that the page shows of the last comparison."""
 
-    page: Path
-    runs: Path | None
+    night: Night
+    candidate: str
+    nights: int
+    """Of the whole history."""
+    first: str
+    """Day of its first night."""
+    cards: Sequence[SeriesCard]
+    context: Sequence[ContextRow]
+    changes: Sequence[TrackedChange]
+    excluded: Sequence[ExcludedRun]
 
 
-def page_html(report: NightReport, folders: PageFolders) -> str:
-    """The page as HTML. It looks only whether the reports of the night's runs exist."""
-    style = resource("style.css") + resource("nightly.css")
+def night_part(report: NightReport, folders: PageFolders) -> NightPart:
+    """It looks only whether the reports of the night's runs exist."""
     axis = NightAxis(report.history.nights)
     links = {each.folder: run_links(each, folders) for each in report.night.measured}
-    return clean(
-        environment()
-        .get_template("nightly.html")
-        .render(
-            title=f"kvchaos nightly: {build_text(report.night.candidate)}, {report.night.night[:10]}",
-            night=report.night,
-            candidate=build_text(report.night.candidate),
-            style=Markup(style),
-            style_hash=source_hash(style),
-            headlines=headlines(report),
-            cards=[
-                _card(report, row, axis, links, f"series-{number}")
-                for number, row in enumerate(report.watched, start=1)
-            ],
-            context=[context_row(row) for row in report.context],
-            changes=list(reversed(report.changes)),
-            excluded=[run for each in report.night.measured for run in excluded_runs(each, folders)],
-            nights=len(report.history.nights),
-            first=report.history.nights[0].night[:10],
-        )
+    return NightPart(
+        night=report.night,
+        candidate=build_text(report.night.candidate),
+        nights=len(report.history.nights),
+        first=report.history.nights[0].night[:10],
+        cards=[
+            _card(report, row, axis, links, f"series-{number}")
+            for number, row in enumerate(report.watched, start=1)
+        ],
+        context=[context_row(row) for row in report.context],
+        changes=list(reversed(report.changes)),
+        excluded=[run for each in report.night.measured for run in excluded_runs(each, folders)],
     )
 
 
@@ -229,8 +219,8 @@ def run_links(measured: MeasuredScenario, folders: PageFolders) -> list[RunLink]
     found = [
         RunLink(
             name=f"{pair.stage} {pair.seed}",
-            control=_report_url(folders.runs / measured.folder / pair.control, folders),
-            candidate=_report_url(folders.runs / measured.folder / pair.candidate, folders),
+            control=folders.report_url(folders.runs / measured.folder / pair.control),
+            candidate=folders.report_url(folders.runs / measured.folder / pair.candidate),
         )
         for pair in measured.pairs
     ]
@@ -243,16 +233,8 @@ def excluded_runs(measured: MeasuredScenario, folders: PageFolders) -> list[Excl
     for text in measured.excluded:
         run, _, reason = text.partition(": ")
         path = None if folders.runs is None else folders.runs / measured.folder / run
-        found.append(ExcludedRun(run, None if path is None else _report_url(path, folders), reason))
+        found.append(ExcludedRun(run, None if path is None else folders.report_url(path), reason))
     return found
-
-
-def _report_url(run: Path, folders: PageFolders) -> str | None:
-    """Relative to the page, so that both can move together."""
-    report = run / layout.REPORT
-    if not report.is_file():
-        return None
-    return quote(os.path.relpath(report.absolute(), folders.page.absolute()))
 
 
 def context_row(row: SeriesReport) -> ContextRow:

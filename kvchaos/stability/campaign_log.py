@@ -26,7 +26,7 @@ class CampaignHeader(StabilityLine, frozen=True, kw_only=True, tag_field="line",
     budget_s: float
 
 
-_lines: msgspec.json.Decoder[CampaignHeader | CampaignRun] = msgspec.json.Decoder(
+log_lines: msgspec.json.Decoder[CampaignHeader | CampaignRun] = msgspec.json.Decoder(
     CampaignHeader | CampaignRun
 )
 
@@ -69,7 +69,7 @@ def read_log(folder: Path) -> CampaignLog:
     if not path.is_file():
         raise UsageError(f"{path}: is not there; give the folder of a night")
     cut_incomplete_line(path)
-    lines = read_json_lines(path, _lines)
+    lines = read_json_lines(path, log_lines)
     header = lines[0] if lines else None
     if not isinstance(header, CampaignHeader):
         raise UsageError(f"{path}: has no header; start a new night")

@@ -91,6 +91,8 @@ class StabilityNight(StabilityLine, frozen=True, kw_only=True):
     seconds: float
     complete: bool
     """Whether the night used its whole budget."""
+    folder: str = ""
+    """Name of the folder of its runs; empty in nights of earlier versions."""
 
     @property
     def is_green(self) -> bool:

@@ -63,9 +63,9 @@ def control_result(verdict: RunVerdict) -> ControlResult:
 
 
 def night_line(
-    night: str, build: str, runs: Sequence[CampaignRun], seconds: float, complete: bool
+    night: str, build: str, runs: Sequence[CampaignRun], seconds: float, complete: bool, folder: str = ""
 ) -> StabilityNight:
-    """The counts of a night."""
+    """The counts of a night. `folder`: the name of the folder of its runs."""
     judged = [run for run in runs if run.infrastructure is None]
     unknown = (run.reason for run in judged if run.outcome == "unknown")
     return StabilityNight(
@@ -79,6 +79,7 @@ def night_line(
         positive_control=positive_control(runs),
         seconds=round(seconds, 1),
         complete=complete,
+        folder=folder,
     )
 
 

@@ -1,73 +1,120 @@
-"""The morning's lines about stability: what is new, back or gone, and whether the night counts. Pure."""
+"""What a night of the search for failures says: at most seven lines, and a table of its signatures. Pure."""
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Sequence
 
-from kvchaos.report.text_tables import markdown_table
-from kvchaos.stability.campaign_records import StabilityNight
+from kvchaos.report.headline import Headline, Tone, headlines_markdown, listed
+from kvchaos.report.text_tables import cell_text, markdown_table
+from kvchaos.stability.campaign_records import ControlResult, StabilityNight
 from kvchaos.stability.signature_states import State, TrackedSignature
+from kvchaos.stability.stability_report import StabilityReport
 
-CONTROLS = {
-    "found": "found",
-    "missed": "MISSED: the oracles did not find a planted violation, so no result of this night counts",
-    "absent": "ABSENT: no run with a planted violation was judged, so the night proves nothing",
+CONTROLS: dict[ControlResult, tuple[Tone, str]] = {
+    "found": ("good", "found"),
+    "missed": (
+        "bad",
+        "missed: the oracles did not find a planted violation, so no result of this night counts",
+    ),
+    "absent": ("bad", "absent: no run with a planted violation was judged, so the night proves nothing"),
 }
-NAMED = 3
-"""Signatures that a line names; the table has all."""
+LABELS: dict[State, str] = {"new": "New", "back": "Back", "gone": "Gone"}
+COLUMNS = ("signature", "state", "tonight", "all nights", "since", "known bugs", "issue", "reproduce")
 
 
-def headlines(night: StabilityNight, tracked: Sequence[TrackedSignature]) -> list[str]:
-    """At most eight lines."""
-    outcomes = ", ".join(f"{count} {outcome}" for outcome, count in sorted(night.outcomes.items()))
-    lines = [
-        f"{'green' if night.is_green else 'NOT GREEN'}: {night.runs} runs of {night.build} in "
-        f"{night.seconds / 3600:.1f} h: {outcomes or 'none judged'}",
-        f"positive control: {CONTROLS[night.positive_control]}",
+def stability_headlines(report: StabilityReport) -> list[Headline]:
+    """The lines, in order: the result, the positive control, signatures, runs without a result."""
+    night = report.night
+    tone, control = CONTROLS[night.positive_control]
+    return [
+        _result(night),
+        Headline(tone, "Positive control", control),
+        *_signatures(report.tracked),
+        *_without_result(night),
     ]
-    lines += [_named(state, tracked) for state in ("new", "back", "gone")]
-    lines.append(_counted("unknown", night.unknown))
-    lines.append(_counted("infrastructure", night.infrastructure))
+
+
+def _result(night: StabilityNight) -> Headline:
+    outcomes = ", ".join(f"{count} {outcome}" for outcome, count in sorted(night.outcomes.items()))
+    green = "green" if night.is_green else "not green"
+    made = f"{night.runs} runs of {night.build} in {night.seconds / 3600:.1f} h"
+    text = f"{green}: {made}: {outcomes or 'none judged'}"
+    if night.outcomes.get("not as expected"):
+        return Headline("bad", "Stability", text)
+    return Headline("good" if night.is_green else "unknown", "Stability", text)
+
+
+def _signatures(tracked: Sequence[TrackedSignature]) -> Iterator[Headline]:
+    by_state: dict[State, list[TrackedSignature]] = {}
+    for each in tracked:
+        by_state.setdefault(each.state, []).append(each)
+    for state, label in LABELS.items():
+        if found := by_state.get(state):
+            tone: Tone = "good" if state == "gone" else _tone(found)
+            yield Headline(tone, label, listed([signature_text(each) for each in found]))
+    ongoing = [each for each in by_state.get("ongoing", []) if each.tonight]
+    if ongoing:
+        names = listed([signature_text(each) for each in ongoing])
+        yield Headline("bad" if _tone(ongoing) == "bad" else "note", "Ongoing", names)
+    elif not by_state:
+        yield Headline("good", "Signatures", "none")
+
+
+def _tone(found: Sequence[TrackedSignature]) -> Tone:
+    """A signature that a known bug explains is no surprise."""
+    return "bad" if any(each.latest.unexplained for each in found) else "note"
+
+
+def signature_text(each: TrackedSignature) -> str:
+    """A signature, with the known bugs that explain it."""
+    return f"{each.signature} ({', '.join(each.latest.bugs)})" if each.latest.bugs else each.signature
+
+
+def _without_result(night: StabilityNight) -> Iterator[Headline]:
+    """Runs that say nothing, and a night that was too short."""
+    texts = []
+    if night.unknown:
+        texts.append(_counted(night.unknown))
+    if night.infrastructure:
+        texts.append(f"infrastructure: {_counted(night.infrastructure)}")
     if not night.complete:
-        lines.append("incomplete: the night ended before its budget")
-    return lines
+        texts.append("the night ended before its budget")
+    if texts:
+        yield Headline("unknown", "Unknown", "; ".join(texts))
 
 
-def _named(state: State, tracked: Sequence[TrackedSignature]) -> str:
-    found = [each.signature for each in tracked if each.state == state]
-    if not found:
-        return f"{state}: none"
-    more = f" and {len(found) - NAMED} more" if len(found) > NAMED else ""
-    return f"{state}: {'; '.join(found[:NAMED])}{more}"
-
-
-def _counted(name: str, counts: dict[str, int]) -> str:
-    if not counts:
-        return f"{name}: none"
+def _counted(counts: dict[str, int]) -> str:
+    """The most frequent reasons first."""
     worst = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
-    named = "; ".join(f"{count} of {reason}" for reason, count in worst[:NAMED])
-    more = f" and {len(counts) - NAMED} more" if len(counts) > NAMED else ""
-    return f"{name}: {named}{more}"
+    return listed([f"{count} of {reason}" for reason, count in worst])
 
 
-def summary_markdown(night: StabilityNight, tracked: Sequence[TrackedSignature]) -> str:
+def stability_markdown(report: StabilityReport) -> str:
     """The lines, then a table of all signatures, for a CI job."""
-    heading = f"## Stability, {night.night}\n\n"
-    lines = "".join(f"- {line}\n" for line in headlines(night, tracked))
-    columns = ("signature", "state", "tonight", "all nights", "since", "known bugs", "reproduce")
-    return f"{heading}{lines}\n{markdown_table(columns, _rows(night, tracked))}"
+    lines = "".join(headlines_markdown(stability_headlines(report)))
+    return f"## Stability, {report.night.night}\n\n{lines}\n{signature_table(report)}"
 
 
-def _rows(night: StabilityNight, tracked: Sequence[TrackedSignature]) -> Iterator[tuple[str, ...]]:
-    order: tuple[State, ...] = ("new", "back", "ongoing", "gone")
-    for each in sorted(tracked, key=lambda one: (order.index(one.state), -one.tonight)):
-        scenario, seed, _ = each.latest.examples[0]
-        yield (
-            f"`{each.signature}`",
-            each.state,
-            str(each.tonight),
-            str(each.total),
-            each.first_night[:10],
-            ", ".join(each.latest.bugs) or "-",
-            f"`kvchaos run {scenario} --server {each.latest.build} --seed {seed}`",
-        )
+def signature_table(report: StabilityReport) -> str:
+    """All signatures in Markdown."""
+    return markdown_table(COLUMNS, (_cells(each, report) for each in report.tracked))
+
+
+def _cells(each: TrackedSignature, report: StabilityReport) -> tuple[str, ...]:
+    return (
+        cell_text(each.signature),
+        each.state,
+        str(each.tonight),
+        str(each.total),
+        each.first_night[:10],
+        cell_text(", ".join(each.latest.bugs)) or "-",
+        cell_text(report.links.issue(each.signature) or "-"),
+        f"`{cell_text(repeat_command(each))}`",
+    )
+
+
+def repeat_command(each: TrackedSignature) -> str:
+    """The command that runs the latest example of a signature again."""
+    scenario, seed, _ = each.latest.examples[0]
+    return shlex.join(["kvchaos", "run", scenario, "--server", each.latest.build, "--seed", str(seed)])

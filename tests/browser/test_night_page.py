@@ -8,8 +8,11 @@ from typing import Literal
 import pytest
 from playwright.sync_api import Browser, Route
 
-from kvchaos.nightly.night_page import PageFolders, page_html
+from kvchaos.nightly.morning.morning_page import page_html
+from kvchaos.nightly.morning.morning_report import MorningReport, morning_report
 from kvchaos.nightly.night_report import night_report
+from kvchaos.nightly.page_links import PageFolders
+from tests.support.stability_nights import TONIGHT, write_stability
 from tests.support.synthetic_nights import synthetic_year
 
 pytestmark = pytest.mark.chromium
@@ -17,8 +20,12 @@ pytestmark = pytest.mark.chromium
 
 @pytest.fixture(scope="module")
 def night_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("nights") / "nightly.html"
-    path.write_text(page_html(night_report(synthetic_year(60)), PageFolders(path.parent, None)))
+    folder = tmp_path_factory.mktemp("nights")
+    write_stability(folder / "history", folder / "runs")
+    stability = morning_report(folder / "history", folder / "runs").stability
+    report = MorningReport(night_report(synthetic_year(60)), stability)
+    path = folder / "nightly.html"
+    path.write_text(page_html(report, PageFolders(folder, folder / "runs")))
     return path
 
 
@@ -44,6 +51,7 @@ def test_night_page_fits_its_width_and_loads_nothing(
     page.locator("details").evaluate_all("all => all.forEach(one => { one.open = true })")
     assert complaints == []
     assert page.locator("article.card").count() == 40
+    assert page.locator(".run-grid tbody tr").count() == len(TONIGHT)
     assert page.locator("article.card .paths path.candidate").first.bounding_box() is not None
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     background = page.evaluate("getComputedStyle(document.body).backgroundColor")

@@ -18,6 +18,7 @@ from kvchaos.errors import UsageError
 from kvchaos.nightly.job.git_plumbing import GitFailed, GitRepository
 from kvchaos.nightly.night_store import LOCK, read_nights
 from kvchaos.servers.installation import exclusive
+from kvchaos.stability.issue_links import ISSUES
 
 BRANCH = "kvchaos-history"
 PUSHES = 32
@@ -52,9 +53,13 @@ class Publication:
 
 
 def fetch_history(branch: HistoryBranch, folder: Path) -> int:
-    """Add the lines of the branch to the files of a folder; returns how many. Raises UsageError."""
+    """Add the lines of the branch to the files of a folder; returns how many. Raises UsageError.
+
+    The file that people edit on the branch replaces that of the folder.
+    """
     try:
         with _Tip(branch) as tip:
+            _replace(tip.edited(), folder)
             return _add_to_folder(tip.files(), folder)
     except GitFailed as error:
         raise UsageError(f"branch {branch.name}: {error}") from error
@@ -169,6 +174,12 @@ class _Tip:
         names = [name for name in self._repository.files(self.commit) if name.endswith(".jsonl")]
         return {name: self._repository.content(self.commit, name) for name in names}
 
+    def edited(self) -> dict[str, bytes]:
+        """The file that people edit, where the branch has it."""
+        if self.commit is None or ISSUES not in self._repository.files(self.commit):
+            return {}
+        return {ISSUES: self._repository.content(self.commit, ISSUES)}
+
     def child(self, files: Mapping[str, bytes], added: Mapping[str, int]) -> str:
         """A commit on top of this one."""
         counts = ", ".join(f"{name} {count}" for name, count in added.items())
@@ -194,6 +205,21 @@ def joined_lines(first: bytes, second: bytes) -> bytes:
     return ended + b"".join(line for line in whole.splitlines(keepends=True) if line not in known)
 
 
+def _replace(files: Mapping[str, bytes], folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, content in files.items():
+            _write(folder / name, content)
+    except OSError as error:
+        raise UsageError(f"{folder}: cannot be written: {error.strerror}") from error
+
+
+def _write(path: Path, content: bytes) -> None:
+    draft = path.with_name(f".{path.name}.draft")
+    draft.write_bytes(content)
+    draft.replace(path)
+
+
 def _add_to_folder(files: Mapping[str, bytes], folder: Path) -> int:
     """Put the lines of the branch before those that only the folder has."""
     added = 0
@@ -204,9 +230,7 @@ def _add_to_folder(files: Mapping[str, bytes], folder: Path) -> int:
             for name, content in files.items():
                 joined = joined_lines(content, own.get(name, b""))
                 added += joined.count(b"\n") - own.get(name, b"").count(b"\n")
-                draft = folder / f".{name}.draft"
-                draft.write_bytes(joined)
-                draft.replace(folder / name)
+                _write(folder / name, joined)
     except OSError as error:
         raise UsageError(f"{folder}: cannot be written: {error.strerror}") from error
     return added

@@ -1,4 +1,4 @@
-"""What a night leaves for a CI system: summary.md, a JUnit file, and metrics in OpenMetrics text."""
+"""What a night leaves for a CI system: summary.md, a JUnit file, and metrics in OpenMetrics text. Pure."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from kvchaos.nightly.job.job_outcome import MEANING, OF_THE_SERVER, JobOutcome
 from kvchaos.nightly.night_records import Night, NightPoint
 from kvchaos.report.text_tables import cell_text
 from kvchaos.report.verdict_text import clean
+from kvchaos.stability.stability_report import StabilityReport
+from kvchaos.stability.stability_summary import repeat_command
 
 ORDER = ("regressed", "blind", "improved", "same")
 
@@ -23,8 +25,16 @@ def summary_text(outcome: JobOutcome, night: Night | None, of_page: str) -> str:
     return "\n".join([*lines, of_page])
 
 
-def junit_text(outcome: JobOutcome, night: Night | None, points: Sequence[NightPoint]) -> str:
-    """A case for the job and for each watched series. Regressed is a failure, blind an error."""
+def junit_text(
+    outcome: JobOutcome,
+    night: Night | None,
+    points: Sequence[NightPoint],
+    stability: StabilityReport | None = None,
+) -> str:
+    """A case for the job, each watched series, the positive control and each signature of tonight.
+
+    Regressed is a failure, blind an error. A signature that a known bug explains passes.
+    """
     suite = ET.Element("testsuite", name="kvchaos nightly")
     _fill(_case(suite, "job", "night"), outcome)
     for point in _watched(points):
@@ -36,6 +46,8 @@ def junit_text(outcome: JobOutcome, night: Night | None, points: Sequence[NightP
         element.text = clean(text)
         if tag != "system-out":
             element.set("message", result)
+    if stability is not None:
+        _add_stability(suite, stability)
     for count, tag in (("tests", ""), ("failures", "failure"), ("errors", "error")):
         cases = suite.findall("testcase")
         suite.set(count, str(sum(not tag or case.find(tag) is not None for case in cases)))
@@ -45,6 +57,21 @@ def junit_text(outcome: JobOutcome, night: Night | None, points: Sequence[NightP
     root.append(suite)
     ET.indent(root)
     return ET.tostring(root, encoding="unicode") + "\n"
+
+
+def _add_stability(suite: ET.Element, report: StabilityReport) -> None:
+    control = _case(suite, "stability", "positive control")
+    result = report.night.positive_control
+    if result != "found":
+        ET.SubElement(control, "failure", message=result)
+    for each in report.tracked:
+        if each.tonight:
+            case = _case(suite, "signature", each.signature)
+            explained = not each.latest.unexplained
+            element = ET.SubElement(case, "system-out" if explained else "failure")
+            element.text = clean(f"{each.state}, {each.tonight} runs tonight\n{repeat_command(each)}")
+            if not explained:
+                element.set("message", each.state)
 
 
 COLUMNS = ("result", "control", "candidate", "slowdown", "visible from")

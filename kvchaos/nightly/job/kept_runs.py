@@ -11,6 +11,7 @@ import msgspec
 from history.layout import VERDICT
 from history.verdict import Outcome
 from kvchaos.nightly.night_records import Night
+from kvchaos.stability.campaign_records import StabilityNight
 
 
 class StoredOutcome(msgspec.Struct):
@@ -34,6 +35,13 @@ def keep_runs(night: Night, runs: Path, target: Path) -> list[Path]:
             shutil.copytree(run, copy, symlinks=True, dirs_exist_ok=True)
             whole.append(run)
     return whole
+
+
+def keep_searched_runs(night: StabilityNight, runs: Path, target: Path) -> None:
+    """Copy the folder of a search, which has removed what it does not keep."""
+    folder = runs / night.folder
+    if night.folder and folder.is_dir():
+        shutil.copytree(folder, target / night.folder, symlinks=True, dirs_exist_ok=True)
 
 
 def run_directories(night: Night, runs: Path) -> Iterator[Path]:

@@ -14,6 +14,7 @@ from pathlib import Path
 import msgspec
 
 from kvchaos.errors import UsageError
+from kvchaos.nightly.job.campaign_file import campaign_json
 from kvchaos.nightly.job.job_outcome import (
     CATEGORY_OF_RUN,
     CATEGORY_OF_SOAK,
@@ -23,26 +24,27 @@ from kvchaos.nightly.job.job_outcome import (
     refined,
 )
 from kvchaos.nightly.job.job_report import junit_text, metrics_text, summary_text
-from kvchaos.nightly.job.kept_runs import keep_runs
+from kvchaos.nightly.job.kept_runs import keep_runs, keep_searched_runs
 from kvchaos.nightly.night_records import Night, NightPoint
 from kvchaos.nightly.night_store import NightHistory, read_nights
+from kvchaos.stability.stability_report import StabilityReport, stability_report
+from kvchaos.stability.stability_store import read_stability
 
 EXIT_INPUT = 3
 GOES_ON: frozenset[FailureCategory] = frozenset(
     {"none", "not-as-expected", "regressed", "blind", "interrupted"}
 )
 """After these a night was stored, and the page is written."""
-PAGE, SUMMARY, JUNIT, METRICS, OUTCOME = (
+PAGE, SUMMARY, JUNIT, METRICS, OUTCOME, CAMPAIGN = (
     "nightly.html",
     "summary.md",
     "junit.xml",
     "metrics.txt",
     "outcome.json",
+    "campaign.json",
 )
-RUNS = "runs"
-STABILITY = "stability.md"
-"""What the search for failures writes into the history."""
 """What a CI system collects. The command that writes the page appends to the summary."""
+RUNS = "runs"
 LONGEST_SUMMARY = 900_000
 """Bytes; GitHub refuses a summary of more than 1 MiB."""
 Command = Callable[[Sequence[str]], int]
@@ -104,20 +106,24 @@ def run_job(settings: JobSettings, command: Command, ensure_server: EnsureServer
     _empty(settings.out)
     try:
         before = {night.night for night in read_nights(settings.history).nights}
+        searched = {night.night for night in read_stability(settings.history).nights}
         outcome = _run_steps(settings, command, ensure_server)
         past = read_nights(settings.history)
+        stability = stability_report(settings.history, settings.runs)
     except UsageError as error:
         invalid = JobOutcome(category="input", exit_code=EXIT_INPUT, detail=str(error))
-        return _report(settings, invalid, None, NightHistory())
+        return _report(settings, invalid, None, NightHistory(), None)
     new = [night for night in past.nights if night.night not in before]
-    return _report(settings, outcome, new[-1] if new else None, past)
+    if stability is not None and stability.night.night in searched:
+        stability = None
+    return _report(settings, outcome, new[-1] if new else None, past, stability)
 
 
 def _empty(out: Path) -> None:
     """Remove what an earlier job left. Raises UsageError."""
     try:
         out.mkdir(parents=True, exist_ok=True)
-        for name in (PAGE, SUMMARY, JUNIT, METRICS, OUTCOME):
+        for name in (PAGE, SUMMARY, JUNIT, METRICS, OUTCOME, CAMPAIGN):
             (out / name).unlink(missing_ok=True)
         if (out / RUNS).is_dir():
             shutil.rmtree(out / RUNS)
@@ -143,20 +149,26 @@ def _run_steps(settings: JobSettings, command: Command, ensure_server: EnsureSer
 
 
 def _report(
-    settings: JobSettings, outcome: JobOutcome, night: Night | None, past: NightHistory
+    settings: JobSettings,
+    outcome: JobOutcome,
+    night: Night | None,
+    past: NightHistory,
+    stability: StabilityReport | None,
 ) -> JobOutcome:
-    """Write what the CI system collects."""
+    """Write what the CI system collects of the night and the search of this job."""
     points: Sequence[NightPoint] = past.by_night[night.night] if night else ()
     out = settings.out
     try:
         if night is not None:
             outcome = refined(outcome, night, points)
             keep_runs(night, settings.runs, out / RUNS)
+        if stability is not None:
+            keep_searched_runs(stability.night, settings.runs, out / RUNS)
+            (out / CAMPAIGN).write_bytes(campaign_json(stability))
         summary = out / SUMMARY
-        parts = [summary, *([settings.history / STABILITY] if settings.soak is not None else [])]
-        texts = [part.read_text(encoding="utf-8") for part in parts if part.exists()]
-        summary.write_text(summary_text(outcome, night, "\n".join(texts)), encoding="utf-8")
-        (out / JUNIT).write_text(junit_text(outcome, night, points), encoding="utf-8")
+        of_page = summary.read_text(encoding="utf-8") if summary.exists() else ""
+        summary.write_text(summary_text(outcome, night, of_page), encoding="utf-8")
+        (out / JUNIT).write_text(junit_text(outcome, night, points, stability), encoding="utf-8")
         (out / METRICS).write_text(metrics_text(points), encoding="utf-8")
         (out / OUTCOME).write_bytes(msgspec.json.encode(outcome) + b"\n")
     except OSError as error:

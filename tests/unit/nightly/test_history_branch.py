@@ -12,6 +12,7 @@ import pytest
 from kvchaos.errors import UsageError
 from kvchaos.nightly.job.git_plumbing import GitFailed, GitRepository
 from kvchaos.nightly.job.history_branch import (
+    BRANCH,
     REJECTED_IN_VAIN,
     HistoryBranch,
     fetch_history,
@@ -20,6 +21,7 @@ from kvchaos.nightly.job.history_branch import (
     publish_history,
 )
 from kvchaos.nightly.night_store import append_night
+from kvchaos.stability.issue_links import ISSUES, read_issue_links
 from tests.support.night_points import night
 
 LINES = "lines.jsonl"
@@ -223,6 +225,20 @@ def test_fetch_puts_published_lines_before_own_ones(remote: Path, tmp_path: Path
     own = history(tmp_path / "own", "2", "3")
     assert fetch_history(branch, own) == 1
     assert history_files(own) == {LINES: b"1\n2\n3\n"}
+
+
+def test_fetch_takes_the_issues_that_people_edit_on_the_branch(remote: Path, tmp_path: Path) -> None:
+    folder = clone(remote, "editor")
+    publish_history(branch_of(folder), history(tmp_path / "first", "1"))
+    git(folder, "fetch", "--quiet", "origin", BRANCH)
+    git(folder, "checkout", "--quiet", "FETCH_HEAD")
+    (folder / ISSUES).write_text("- {signature: x, issue: 'https://example.org/1'}\n")
+    git(folder, "add", ISSUES)
+    git(folder, "commit", "--quiet", "-m", "link")
+    git(folder, "push", "--quiet", "origin", f"HEAD:{BRANCH}")
+    other = tmp_path / "other"
+    fetch_history(branch_of(clone(remote, "runner")), other)
+    assert read_issue_links(other).issue("x") == "https://example.org/1"
 
 
 def test_fetch_of_a_branch_that_does_not_exist_adds_nothing(remote: Path, tmp_path: Path) -> None:

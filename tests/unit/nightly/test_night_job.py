@@ -19,6 +19,7 @@ from kvchaos.nightly.job.night_job import LONGEST_SUMMARY, JobSettings, run_job,
 from kvchaos.nightly.night_records import MeasuredScenario, NightPoint
 from kvchaos.nightly.night_store import append_night
 from tests.support.night_points import IDENTITY, night, point
+from tests.support.stability_nights import BACK, GONE, KNOWN, NEW, TONIGHT, write_stability
 
 FILES = {"summary.md", "junit.xml", "metrics.txt", "outcome.json"}
 
@@ -231,16 +232,59 @@ def test_folder_that_cannot_be_written_is_a_usage_error(settings: JobSettings) -
         run(settings, 0, 0)
 
 
-def test_search_for_failures_comes_before_the_page_and_into_the_summary(settings: JobSettings) -> None:
+class SearchCommands(Commands):
+    """The same, with a search that stores its night and its runs."""
+
+    def __call__(self, arguments: Sequence[str]) -> int:
+        if arguments[0] == "soak":
+            write_stability(self._settings.history, self._settings.runs)
+        return super().__call__(arguments)
+
+
+@pytest.fixture
+def searched(settings: JobSettings) -> tuple[JobSettings, JobOutcome, Commands]:
     settings = dataclasses.replace(settings, soak="10m")
-    settings.history.mkdir()
-    (settings.history / "stability.md").write_text("stability-lines\n")
-    outcome, commands = run(settings, 0, 1, 0, results=["same"])
+    commands = SearchCommands(settings, [0, 1, 0], [point(2)])
+    return settings, run_job(settings, commands, lambda name: name), commands
+
+
+def test_search_for_failures_comes_before_the_page(
+    searched: tuple[JobSettings, JobOutcome, Commands],
+) -> None:
+    _, outcome, commands = searched
     assert commands.steps == ["run", "soak", "page"]
     assert (outcome.category, outcome.exit_code) == ("not-as-expected", 1)
     assert commands.calls[1][:5] == ("soak", "--for", "10m", "--server", "mine")
-    summary = (settings.out / "summary.md").read_text()
-    assert summary.index("ten-lines") < summary.index("stability-lines")
+
+
+def test_search_is_in_the_junit_file_in_campaign_json_and_in_the_runs(
+    searched: tuple[JobSettings, JobOutcome, Commands],
+) -> None:
+    out = searched[0].out
+    suite = ET.parse(out / "junit.xml").getroot()[0]
+    kinds = {case.get("name"): [child.tag for child in case] for case in suite}
+    assert kinds.pop("positive control") == ["failure"]
+    assert {name: kinds[name] for name in (NEW, BACK, KNOWN)} == {
+        NEW: ["failure"],
+        BACK: ["failure"],
+        KNOWN: ["system-out"],
+    }
+    assert GONE not in kinds
+    content = json.loads((out / "campaign.json").read_text())
+    assert {each["signature"]: each["state"] for each in content["signatures"]} == {
+        NEW: "new",
+        BACK: "back",
+        KNOWN: "ongoing",
+        GONE: "gone",
+    }
+    assert len(content["runs"]) == len(TONIGHT)
+    assert (out / "runs" / "soak-tonight" / "campaign.jsonl").is_file()
+
+
+def test_search_of_an_earlier_night_is_not_reported_as_the_one_of_this_job(settings: JobSettings) -> None:
+    write_stability(settings.history, settings.runs)
+    run(settings, 0, 0, results=["same"])
+    assert not (settings.out / "campaign.json").exists()
 
 
 def test_regression_decides_the_job_even_if_the_search_fails_too(settings: JobSettings) -> None:

@@ -12,14 +12,18 @@ from history import layout
 from kvchaos.errors import UsageError
 from kvchaos.nightly.creep_record import Suspicion
 from kvchaos.nightly.decision import Decision
+from kvchaos.nightly.morning.morning_page import page_html
+from kvchaos.nightly.morning.morning_report import MorningReport
+from kvchaos.nightly.morning.morning_summary import MAX_BYTES, summary_markdown
 from kvchaos.nightly.night_changes import change_lines
 from kvchaos.nightly.night_chart import NightAxis, night_chart
-from kvchaos.nightly.night_headlines import MAX_LINES, headlines
-from kvchaos.nightly.night_page import PageFolders, compare_command, page_html
+from kvchaos.nightly.night_headlines import headlines
+from kvchaos.nightly.night_page import compare_command
 from kvchaos.nightly.night_records import MeasuredScenario, PairRuns, ServerBuild
 from kvchaos.nightly.night_report import NightReport, night_report
 from kvchaos.nightly.night_store import NightHistory
-from kvchaos.nightly.night_summary import MAX_BYTES, summary_markdown
+from kvchaos.nightly.page_links import PageFolders
+from kvchaos.report.headline import MAX_LINES
 from tests.support.night_points import OTHER_IDENTITY, SERIES, history_of, night, night_id, point
 from tests.support.synthetic_nights import ACCEPTED, BLIND, CREEPING, FIXED, NEW, OLD, synthetic_year
 
@@ -44,7 +48,11 @@ def lines_of(report: NightReport) -> dict[str, str]:
 
 
 def page_of(report: NightReport, folder: Path, runs: Path | None = None) -> str:
-    return page_html(report, PageFolders(folder, runs))
+    return page_html(MorningReport(report, None), PageFolders(folder, runs))
+
+
+def summary_of(report: NightReport) -> str:
+    return summary_markdown(MorningReport(report, None))
 
 
 def test_top_lines_name_each_sort_of_result(report: NightReport) -> None:
@@ -132,7 +140,7 @@ def test_text_from_the_history_is_escaped(tmp_path: Path) -> None:
         NightHistory([history.nights[0], bad], history.by_series, history.by_night, [], [HOSTILE])
     )
     assert "<script" not in page_of(found, tmp_path)
-    assert "<script" not in summary_markdown(found)
+    assert "<script" not in summary_of(found)
 
 
 def test_links_lead_to_the_reports_that_exist(report: NightReport, tmp_path: Path) -> None:
@@ -208,7 +216,7 @@ def test_history_without_nights_has_no_report() -> None:
 
 
 def test_summary_has_the_lines_and_a_row_for_each_watched_series(report: NightReport) -> None:
-    text = summary_markdown(report)
+    text = summary_of(report)
     rows = [line for line in text.splitlines() if line.startswith("| ")]
     assert len(rows) == 2 + 40
     assert rows[2].split(" | ")[:2] == [f"| {report.watched[0].series}", "**regressed**"]
@@ -217,7 +225,7 @@ def test_summary_has_the_lines_and_a_row_for_each_watched_series(report: NightRe
 
 def test_summary_stays_below_the_limit_of_a_step() -> None:
     points = [point(1, series=f"{'s' * 60}/{number}/ttft-median") for number in range(12_000)]
-    assert len(summary_markdown(night_report(history_of(points))).encode()) <= MAX_BYTES
+    assert len(summary_of(night_report(history_of(points))).encode()) <= MAX_BYTES
 
 
 def test_excluded_runs_are_listed_with_their_reasons(tmp_path: Path) -> None:

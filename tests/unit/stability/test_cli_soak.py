@@ -98,9 +98,9 @@ def test_new_signature_is_in_the_morning_lines(
     campaign.failing = lambda number: number in (2, 5)
     assert soak(tmp_path) == 1
     out = capsys.readouterr().out
-    assert "NOT GREEN: 9 runs of 0.32.0" in out
-    assert f"new: {LEAK}" in out
-    assert "positive control: found" in out
+    assert "Stability: not green: 9 runs of 0.32.0" in out
+    assert f"New: {LEAK}" in out
+    assert "Positive control: found" in out
     (line,) = read_stability(tmp_path / "history").signatures
     assert (line.signature, line.count) == (LEAK, 2)
 
@@ -119,7 +119,9 @@ def test_failure_of_last_night_runs_again_and_is_ongoing(
     capsys.readouterr()
     soak(tmp_path)
     assert failed in campaign.requested[9:]
-    assert "new: none" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "New:" not in out
+    assert f"Ongoing: {LEAK}" in out
 
 
 def move_to(monkeypatch: pytest.MonkeyPatch, folder: Path, night: str) -> None:
@@ -133,7 +135,7 @@ def test_missed_positive_control_is_not_green(
 ) -> None:
     campaign.control_found = False
     assert soak(tmp_path) == 1
-    assert "positive control: MISSED" in capsys.readouterr().out
+    assert "Positive control: missed" in capsys.readouterr().out
 
 
 def test_interrupted_night_goes_on_and_counts_each_run_once(
