@@ -109,7 +109,7 @@ def _link_to_series() -> DashboardLink:
 def _series() -> Iterator[Panel]:
     band = _control_band()
     yield _bands(
-        _nightly(
+        nightly(
             graph(
                 "Slowdown of the series",
                 "Slowdown of the candidate, less the accepted one, with its 95 % interval. "
@@ -132,7 +132,7 @@ def _series() -> Iterator[Panel]:
         ),
         {"B": "95 %, lower", "D": "control band, lower"},
     )
-    yield _nightly(
+    yield nightly(
         graph(
             "Figures of the series",
             "Medians over the pairs of the night, in the unit that the legend gives.",
@@ -144,7 +144,7 @@ def _series() -> Iterator[Panel]:
             width=HALF,
         )
     )
-    yield _nightly(
+    yield nightly(
         graph(
             "Noise of the series",
             "Standard deviation of one pair, and the visible step.",
@@ -165,7 +165,7 @@ def _control_band() -> str:
     return f"avg_over_time(({half} and on () {control})[30d:1d])"
 
 
-def _nightly(panel: timeseries.Panel) -> timeseries.Panel:
+def nightly(panel: timeseries.Panel) -> timeseries.Panel:
     """Lines from night to night, with a point at each."""
     panel = panel.show_points(VisibilityMode.ALWAYS).point_size(5).span_nulls(True)
     return panel.fill_opacity(0).interval(LEAST_INTERVAL)
@@ -183,7 +183,7 @@ def _bands(panel: timeseries.Panel, lower_by_upper: dict[str, str]) -> timeserie
 
 
 def _scenario() -> Iterator[Panel]:
-    yield _nightly(
+    yield nightly(
         graph(
             "Slowdowns of the scenario",
             "Slowdowns of its watched series, less the accepted ones.",
@@ -207,7 +207,7 @@ def _scenario() -> Iterator[Panel]:
 
 
 def _nights() -> Iterator[Panel]:
-    yield _nightly(
+    yield nightly(
         graph(
             "Results of the nights",
             "Watched series of all scenarios by result.",
@@ -219,7 +219,7 @@ def _nights() -> Iterator[Panel]:
             width=HALF,
         )
     )
-    yield _nightly(
+    yield nightly(
         graph(
             "Duration of the nights",
             "From the start of a night to its end.",
@@ -228,7 +228,7 @@ def _nights() -> Iterator[Panel]:
             width=QUARTER,
         )
     )
-    yield _nightly(
+    yield nightly(
         graph(
             "Runs that do not count",
             "Excluded runs of each night.",

@@ -7,7 +7,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from string import ascii_uppercase
 
-from grafana_foundation_sdk.builders import bargauge, common, prometheus, stat, statetimeline, timeseries
+from grafana_foundation_sdk.builders import (
+    bargauge,
+    common,
+    prometheus,
+    stat,
+    statetimeline,
+    table,
+    timeseries,
+)
 from grafana_foundation_sdk.builders.dashboard import (
     AnnotationQuery,
     Dashboard,
@@ -54,7 +62,7 @@ TAG = "kvchaos"
 ACTIVE = {"0": (" ", "transparent"), "1": ("on", ORANGE)}
 """Text and colour of a state by its value."""
 
-Panel = timeseries.Panel | stat.Panel | statetimeline.Panel | bargauge.Panel
+Panel = timeseries.Panel | stat.Panel | statetimeline.Panel | bargauge.Panel | table.Panel
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +118,7 @@ def graph(
     panel = (
         timeseries.Panel()
         .title(title)
-        .description(_described(about, queries))
+        .description(described(about, queries))
         .datasource(SOURCE)
         .unit(unit)
         .span(width)
@@ -150,7 +158,7 @@ def figure(
     panel = (
         stat.Panel()
         .title(title)
-        .description(_described(about, queries))
+        .description(described(about, queries))
         .datasource(SOURCE)
         .unit(unit)
         .span(width)
@@ -172,7 +180,7 @@ def bars(title: str, about: str, unit: str, queries: Sequence[Query], *, width: 
     panel = (
         bargauge.Panel()
         .title(title)
-        .description(_described(about, queries))
+        .description(described(about, queries))
         .datasource(SOURCE)
         .unit(unit)
         .span(width)
@@ -204,7 +212,7 @@ def state_timeline(
     panel = (
         statetimeline.Panel()
         .title(title)
-        .description(_described(about, queries))
+        .description(described(about, queries))
         .datasource(SOURCE)
         .span(WIDE)
         .height(TALL)
@@ -242,7 +250,7 @@ def _targets(queries: Sequence[Query]) -> Iterator[tuple[str, Query, prometheus.
         yield letter, query, target.expr(query.expr).legend_format(query.legend).range()
 
 
-def _described(about: str, queries: Sequence[Query]) -> str:
+def described(about: str, queries: Sequence[Query]) -> str:
     """What is shown, and of which metrics."""
     metrics = dict.fromkeys(name for query in queries for name in METRIC.findall(query.expr))
     return f"{about} Metrics: {', '.join(metrics)}."

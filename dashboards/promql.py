@@ -41,4 +41,14 @@ def _joined(*labels: str) -> str:
 
 def night(metric: str, labels: str = "", window: str = NIGHTLY) -> str:
     """The last sample of a metric of the nights within a window. A night is one sample, at its start."""
-    return f"last_over_time(kvchaos_night_{metric}{{{labels}}}{window})"
+    return last(f"kvchaos_night_{metric}", labels, window)
+
+
+def soak(metric: str, labels: str = "", window: str = NIGHTLY) -> str:
+    """The same of a metric of the nights of `kvchaos soak`."""
+    return last(f"kvchaos_soak_{metric}", labels, window)
+
+
+def last(metric: str, labels: str, window: str) -> str:
+    """The last sample of each series within a window."""
+    return f"last_over_time({metric}{{{labels}}}{window})"

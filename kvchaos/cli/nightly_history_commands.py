@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from enum import StrEnum
+from itertools import chain
 from pathlib import Path
 from typing import Annotated
 
@@ -18,10 +20,14 @@ from kvchaos.nightly.morning.morning_summary import summary_markdown
 from kvchaos.nightly.night_changes import acceptance
 from kvchaos.nightly.night_report import night_report, signed
 from kvchaos.nightly.night_store import NightHistory, append_changes, read_nights
-from kvchaos.nightly.openmetrics_export import openmetrics
+from kvchaos.nightly.openmetrics_export import night_families
 from kvchaos.nightly.page_links import PageFolders
 from kvchaos.nightly.pytorch_export import pytorch_records
+from kvchaos.openmetrics_text import exposition
 from kvchaos.paths import runs_folder
+from kvchaos.stability.campaign_results import read_campaign
+from kvchaos.stability.soak_export import campaign_families, soak_families
+from kvchaos.stability.stability_store import read_stability
 from kvchaos.tools.otava import OTAVA
 from kvchaos.tools.tool import need_tool
 
@@ -35,6 +41,7 @@ class ExportFormat(StrEnum):
     PYTORCH = "pytorch"
 
 
+NO_NIGHTS = "{folder}: has no nights; give the folder of a history with --history"
 EXPORT_FILES = {ExportFormat.OPENMETRICS: "history.om", ExportFormat.PYTORCH: "pytorch.json"}
 
 
@@ -81,15 +88,33 @@ def export_command(
     output: Annotated[
         Path | None, typer.Option(help="File to write. Default: history.om or pytorch.json in the history.")
     ] = None,
+    campaign: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="Folder of a night of kvchaos soak, whose runs are exported one by one. Repeatable."
+        ),
+    ] = None,
 ) -> None:
-    """Export all nights as OpenMetrics, or the last night as records of PyTorch's benchmark database."""
+    """Export all nights as OpenMetrics, or the last night as records of PyTorch's benchmark database.
+
+    OpenMetrics also has the nights of kvchaos soak.
+    """
     path = output or history / EXPORT_FILES[form]
     if form is ExportFormat.OPENMETRICS:
-        content = openmetrics(_nights(history)).encode()
+        content = _openmetrics(history, campaign or ()).encode()
     else:
         content = pytorch_records(night_report(_nights(history)))
     _write(path, content)
     typer.echo(str(path))
+
+
+def _openmetrics(history: Path, campaigns: Sequence[Path]) -> str:
+    """All nights and campaigns as text. Raises UsageError where there is neither."""
+    nights, stability = read_nights(history), read_stability(history)
+    results = sorted(map(read_campaign, campaigns), key=lambda each: each.name)
+    if not (nights.nights or stability.nights or results):
+        raise UsageError(NO_NIGHTS.format(folder=history))
+    return exposition(chain(night_families(nights), soak_families(stability), campaign_families(results)))
 
 
 def creep_command(history: HistoryOption) -> None:
@@ -106,7 +131,7 @@ def _nights(folder: Path) -> NightHistory:
     """The history of a folder that has one. Raises UsageError."""
     found = read_nights(folder)
     if not found.nights:
-        raise UsageError(f"{folder}: has no nights; give the folder of a history with --history")
+        raise UsageError(NO_NIGHTS.format(folder=folder))
     return found
 
 

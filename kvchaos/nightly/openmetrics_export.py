@@ -7,47 +7,24 @@ sample, so queries look back over it: `last_over_time(kvchaos_night_slowdown_rat
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 
 from kvchaos.nightly.night_changes import tracked_changes
 from kvchaos.nightly.night_records import Night, NightPoint
 from kvchaos.nightly.night_store import NightHistory
+from kvchaos.openmetrics_text import GaugeFamily, TimedSample, label_text
 
 RESULTS = ("regressed", "improved", "same", "blind")
-ESCAPES = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n"})
 ValueOf = Callable[[NightPoint], float | None]
-NightSample = tuple[str, float, int]
-"""Labels as text, value, and the time of the night in seconds."""
 LabelledPoint = tuple[NightPoint, str, int]
 
 
-@dataclass(frozen=True, slots=True)
-class GaugeFamily:
-    """One metric; the samples of each of its series are in order of time."""
-
-    name: str
-    text: str
-    samples: Iterable[NightSample]
-    unit: str = ""
-
-    def lines(self) -> Iterator[str]:
-        """The metric as text."""
-        yield f"# HELP {self.name} {self.text}\n# TYPE {self.name} gauge\n"
-        if self.unit:
-            yield f"# UNIT {self.name} {self.unit}\n"
-        for labels, value, time in self.samples:
-            yield f"{self.name}{{{labels}}} {value:.8g} {time}\n"
-
-
-def openmetrics(history: NightHistory) -> str:
-    """The text of the history, which ends with `# EOF`."""
-    return "".join([*(line for family in _families(history) for line in family.lines()), "# EOF\n"])
-
-
-def _families(history: NightHistory) -> Iterator[GaugeFamily]:
-    yield from _night_families(history.nights)
+def night_families(history: NightHistory) -> Iterator[GaugeFamily]:
+    """All metrics of the history. Without nights there are none."""
+    if not history.nights:
+        return
+    yield from _each_night(history.nights)
     points = list(_labelled(history))
     yield GaugeFamily(
         "kvchaos_night_figure",
@@ -67,16 +44,11 @@ def _families(history: NightHistory) -> Iterator[GaugeFamily]:
     )
 
 
-def label_text(labels: Mapping[str, str]) -> str:
-    """Labels as they stand between the braces."""
-    return ",".join(f'{name}="{value.translate(ESCAPES)}"' for name, value in labels.items())
-
-
 def _seconds(night: str) -> int:
     return round(datetime.fromisoformat(night).timestamp())
 
 
-def _night_families(nights: Sequence[Night]) -> Iterator[GaugeFamily]:
+def _each_night(nights: Sequence[Night]) -> Iterator[GaugeFamily]:
     times = [(_seconds(night.night), night) for night in nights]
     yield GaugeFamily(
         "kvchaos_night_info",
@@ -128,7 +100,7 @@ def _labelled(history: NightHistory) -> Iterator[LabelledPoint]:
             yield point, labels, times[point.night]
 
 
-def _figures(points: Sequence[LabelledPoint], side: str) -> Iterator[NightSample]:
+def _figures(points: Sequence[LabelledPoint], side: str) -> Iterator[TimedSample]:
     for point, labels, time in points:
         value = point.control if side == "control" else point.candidate
         yield f"{labels},{label_text({'unit': point.unit, 'side': side})}", value, time
@@ -172,19 +144,19 @@ RATIOS: tuple[tuple[str, str, ValueOf], ...] = (
 """Name, help text, and the logarithm that is exported as a relative change: 0.05 is 5 %."""
 
 
-def _ratios(points: Sequence[LabelledPoint], value_of: ValueOf) -> Iterator[NightSample]:
+def _ratios(points: Sequence[LabelledPoint], value_of: ValueOf) -> Iterator[TimedSample]:
     for point, labels, time in points:
         if (value := value_of(point)) is not None:
             yield labels, math.expm1(value), time
 
 
-def _results(points: Sequence[LabelledPoint], result: str) -> Iterator[NightSample]:
+def _results(points: Sequence[LabelledPoint], result: str) -> Iterator[TimedSample]:
     for point, labels, time in points:
         found = point.decision is not None and point.decision.result == result
         yield f"{labels},{label_text({'result': result})}", float(found), time
 
 
-def _changes(history: NightHistory) -> Iterator[NightSample]:
+def _changes(history: NightHistory) -> Iterator[TimedSample]:
     for change in tracked_changes(history):
         names = {
             "change": change.id,

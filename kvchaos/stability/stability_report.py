@@ -51,7 +51,7 @@ def stability_report(folder: Path, runs: Path | None) -> StabilityReport | None:
         night=night,
         tracked=ordered_signatures(history),
         runs=made,
-        verdicts=_verdicts(runs / night.folder, made) if runs is not None else {},
+        verdicts=run_verdicts(runs / night.folder, made) if runs is not None else {},
         links=read_issue_links(folder),
     )
 
@@ -67,8 +67,8 @@ def night_runs(folder: Path) -> list[CampaignRun]:
     return [line for line in read_json_lines(folder / LOG, log_lines) if isinstance(line, CampaignRun)]
 
 
-def _verdicts(folder: Path, runs: Sequence[CampaignRun]) -> dict[str, RunVerdict]:
-    """The stored verdicts of these runs. Raises UsageError."""
+def run_verdicts(folder: Path, runs: Sequence[CampaignRun]) -> dict[str, RunVerdict]:
+    """The stored verdicts of these runs, by run directory. Raises UsageError."""
     found = {}
     for run in runs:
         path = folder / run.run / layout.VERDICT

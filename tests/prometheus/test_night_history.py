@@ -13,7 +13,8 @@ from prometheus_api_client import PrometheusConnect
 
 from history import layout
 from kvchaos.nightly.night_store import NightHistory
-from kvchaos.nightly.openmetrics_export import openmetrics
+from kvchaos.nightly.openmetrics_export import night_families
+from kvchaos.openmetrics_text import exposition
 from kvchaos.prometheus.program import DATA
 from tests.prometheus.grafana_queries import (
     NIGHT_BOARD,
@@ -54,7 +55,7 @@ def prometheus(
 ) -> Iterator[PrometheusConnect]:
     folder = tmp_path_factory.mktemp("nights")
     exported, blocks = folder / "history.om", folder / layout.PROMETHEUS_FOLDER / DATA
-    exported.write_text(openmetrics(nights))
+    exported.write_text(exposition(night_families(nights)))
     subprocess.run([promtool, *CREATE, exported, blocks], check=True, capture_output=True, timeout=120)
     with reopened(folder, folder) as api:
         yield api

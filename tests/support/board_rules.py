@@ -50,6 +50,17 @@ def expressions(board: Board) -> Iterator[tuple[str, str]]:
     yield from ((each["name"], each["expr"]) for each in board["annotations"]["list"])
 
 
+def data_links(board: Board) -> Iterator[str]:
+    """The URL of each link of a panel's data, also those of single fields."""
+    for panel in data_panels(board):
+        config = panel["fieldConfig"]
+        yield from (link["url"] for link in config["defaults"].get("links", ()))
+        for each in config.get("overrides", ()):
+            for option in each["properties"]:
+                if option["id"] == "links":
+                    yield from (link["url"] for link in option["value"])
+
+
 def untitled(board: Board) -> Iterator[str]:
     """Panels without a title of their own."""
     titles = [panel["title"] for panel in data_panels(board)]
@@ -154,6 +165,14 @@ def nameless_series(board: Board) -> Iterator[str]:
             yield panel["title"]
 
 
+def link_without_time(board: Board) -> Iterator[str]:
+    """Links that lose the time shown, or to other dashboards without the variables."""
+    for link in board["links"]:
+        if not (link["keepTime"] and link["includeVars"]):
+            yield link["title"]
+    yield from (url for url in data_links(board) if not re.search(r"__url_time_range|&from=.*&to=", url))
+
+
 RULES: tuple[Rule, ...] = (
     untitled,
     undescribed,
@@ -166,4 +185,5 @@ RULES: tuple[Rule, ...] = (
     quantile_without_le,
     unknown_variable,
     nameless_series,
+    link_without_time,
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -51,6 +52,15 @@ def rename_source(board: dict[str, Any]) -> None:
     board["templating"]["list"][0]["name"] = "source"
 
 
+def set_link(board: dict[str, Any], **values: object) -> None:
+    board["links"][0].update(values)
+
+
+def link_panel(title: str, url: str) -> Edit:
+    links = [{"title": "Nights", "url": url}]
+    return lambda board: panel(board, title)["fieldConfig"]["defaults"].update(links=links)
+
+
 MISTAKES: list[tuple[Rule, Edit]] = [
     (board_rules.untitled, set_panel("Queue", title="Phase")),
     (board_rules.untitled, set_panel("Queue", title=" ")),
@@ -71,6 +81,9 @@ MISTAKES: list[tuple[Rule, Edit]] = [
     (board_rules.unknown_variable, edit_query("Queue", "$run", "$runs")),
     (board_rules.nameless_series, set_query("Queue", legendFormat="")),
     (board_rules.nameless_series, set_query("Prompt tokens by source", legendFormat="{{cause}}")),
+    (board_rules.link_without_time, partial(set_link, keepTime=False)),
+    (board_rules.link_without_time, partial(set_link, includeVars=False)),
+    (board_rules.link_without_time, link_panel("Queue", "/d/kvchaos-nights?var-series=a")),
 ]
 
 

@@ -15,12 +15,13 @@ from dashboards.parts import METRIC
 from dashboards.write import FOLDER, dashboards, text
 from kvchaos.exporter.live_state import FiringCounter, LiveRunState
 from kvchaos.exporter.suite_metrics import KvchaosCollector
-from kvchaos.nightly.openmetrics_export import openmetrics
 from tests.prometheus.grafana_queries import DASHBOARDS, RUN_BOARD, panels, queries, read
-from tests.support.synthetic_nights import synthetic_year
+from tests.support.board_rules import data_links
+from tests.support.metrics_page import night_metric_families
 from tests.support.synthetic_records import make_plan
 
 COLUMNS = 24
+WITH_DATA_LINKS = {"kvchaos-nights", "kvchaos-campaign"}
 SUFFIXES = ("", "_total", "_bucket")
 
 
@@ -84,14 +85,12 @@ def test_links_lead_to_other_dashboards_and_known_variables(board: dict[str, Any
         assert any(
             set(link["tags"]) <= set(other["tags"]) for uid, other in boards.items() if uid != board["uid"]
         )
-    urls = [
-        link["url"] for panel in panels(board) for link in panel["fieldConfig"]["defaults"].get("links", ())
-    ]
+    urls = list(data_links(board))
     for url in urls:
         target = boards[url.removeprefix("/d/").partition("?")[0]]
         known = {variable["name"] for variable in target["templating"]["list"]}
         assert set(re.findall(r"var-(\w+)=", url)) <= known
-    assert bool(urls) == (board["uid"] == "kvchaos-nights")
+    assert bool(urls) == (board["uid"] in WITH_DATA_LINKS)
 
 
 def test_grafana_menu_hides_no_link_or_annotation(board: dict[str, Any]) -> None:
@@ -103,7 +102,7 @@ def test_every_queried_suite_metric_is_exported(board: dict[str, Any], tmp_path:
         family.name
         for family in KvchaosCollector(LiveRunState(make_plan(), FiringCounter(tmp_path))).collect()
     }
-    exported = re.findall(r"^# TYPE (\w+)", openmetrics(synthetic_year(10)), re.MULTILINE)
-    known = {f"{name}{suffix}" for name in served for suffix in SUFFIXES} | set(exported)
+    exported = {family.name for family in night_metric_families()}
+    known = {f"{name}{suffix}" for name in served for suffix in SUFFIXES} | exported
     queried = {name for one in queries(board) for name in re.findall(r"kvchaos_\w+", one.expr)}
     assert queried <= known

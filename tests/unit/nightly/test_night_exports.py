@@ -14,8 +14,9 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from kvchaos.nightly.night_report import night_report
 from kvchaos.nightly.night_store import NightHistory
-from kvchaos.nightly.openmetrics_export import openmetrics
+from kvchaos.nightly.openmetrics_export import night_families
 from kvchaos.nightly.pytorch_export import pytorch_records
+from kvchaos.openmetrics_text import exposition
 from tests.support.night_points import SERIES, history_of, point
 from tests.support.synthetic_nights import synthetic_year
 
@@ -39,7 +40,7 @@ def nights() -> NightHistory:
 
 
 def test_openmetrics_parser_accepts_the_history(nights: NightHistory) -> None:
-    families = {family.name: family for family in families_of(openmetrics(nights))}
+    families = {family.name: family for family in families_of(exposition(night_families(nights)))}
     assert {name for name in families if not name.startswith("kvchaos_night_")} == set()
     results = families["kvchaos_night_result"].samples
     assert len(results) == 4 * 40 * 30
@@ -52,7 +53,7 @@ def test_openmetrics_parser_accepts_the_history(nights: NightHistory) -> None:
 
 def test_samples_of_a_series_are_in_order_of_time(nights: NightHistory) -> None:
     times: dict[tuple[str, str], list[float]] = defaultdict(list)
-    for family in families_of(openmetrics(nights)):
+    for family in families_of(exposition(night_families(nights))):
         for sample in family.samples:
             key = (sample.name, json.dumps(sample.labels, sort_keys=True))
             times[key].append(float(str(sample.timestamp)))
@@ -63,7 +64,7 @@ def test_exported_values_are_those_of_the_night() -> None:
     history = history_of([point(1), point(2, "regressed", 0.08)])
     samples = {
         (family.name, sample.labels.get("side", ""), sample.labels.get("result", "")): sample
-        for family in families_of(openmetrics(history))
+        for family in families_of(exposition(night_families(history)))
         for sample in family.samples
     }
     assert samples["kvchaos_night_slowdown_ratio", "", ""].value == pytest.approx(math.expm1(0.08))
@@ -84,7 +85,7 @@ def test_label_with_quotes_and_line_ends_is_escaped() -> None:
     history = history_of([point(1)])
     odd = 'a "b" \\ c\nd'
     nights = [msgspec.structs.replace(history.nights[0], model=odd)]
-    text = openmetrics(NightHistory(nights, history.by_series, history.by_night))
+    text = exposition(night_families(NightHistory(nights, history.by_series, history.by_night)))
     families = {family.name: family for family in families_of(text)}
     assert families["kvchaos_night_info"].samples[0].labels["model"] == odd
 

@@ -1,0 +1,169 @@
+"""The stability history and whole campaigns as OpenMetrics, next to the nights of `kvchaos nightly`.
+
+A night of `kvchaos soak` is one sample of each metric, at its start; a run of a campaign is one, at its own
+start.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import get_args
+
+from history.verdict import Outcome, Verdict
+from kvchaos.openmetrics_text import GaugeFamily, TimedSample, label_text
+from kvchaos.stability.campaign_records import SignatureCount, StabilityNight
+from kvchaos.stability.campaign_results import CampaignResults, JudgedRun
+from kvchaos.stability.signature_states import State, track_signatures
+from kvchaos.stability.stability_store import StabilityHistory
+
+OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
+STATES: tuple[State, ...] = get_args(State)
+VERDICTS = {Verdict.PASS: 0, Verdict.UNKNOWN: 1, Verdict.FAIL: 2}
+CountsOf = Callable[[StabilityNight], Mapping[str, int]]
+
+
+def soak_families(history: StabilityHistory) -> Iterator[GaugeFamily]:
+    """All metrics of the stability history. Without nights there are none."""
+    if not history.nights:
+        return
+    yield GaugeFamily(
+        "kvchaos_soak_info",
+        "Always 1. The labels name build and result of the positive control.",
+        _sorted(
+            ({"build": night.build, "positive_control": night.positive_control}, 1.0, night.night)
+            for night in history.nights
+        ),
+    )
+    yield GaugeFamily(
+        "kvchaos_soak_duration_seconds",
+        "Duration of all runs of the night.",
+        _sorted(({}, night.seconds, night.night) for night in history.nights),
+        "seconds",
+    )
+    for name, text, label, counts_of in COUNTS:
+        yield GaugeFamily(f"kvchaos_soak_{name}", text, _counted(history.nights, label, counts_of))
+    yield GaugeFamily(
+        "kvchaos_soak_signature_runs",
+        "Runs of the night that have the signature.",
+        _sorted((_signature_labels(each), float(each.count), each.night) for each in history.signatures),
+    )
+    yield GaugeFamily(
+        "kvchaos_soak_signature_state",
+        "1 for the state of the signature after the night, 0 for the others.",
+        _sorted(_states(history)),
+    )
+
+
+COUNTS: tuple[tuple[str, str, str, CountsOf], ...] = (
+    (
+        "runs",
+        "Runs of the night by outcome, without those that say nothing about the server.",
+        "outcome",
+        lambda night: {outcome: night.outcomes.get(outcome, 0) for outcome in OUTCOMES},
+    ),
+    (
+        "category_runs",
+        "Runs of the night by the reason why they were made.",
+        "category",
+        lambda night: {str(name): count for name, count in night.categories.items()},
+    ),
+    (
+        "infrastructure_runs",
+        "Runs that say nothing about the server, by category.",
+        "category",
+        lambda night: night.infrastructure,
+    ),
+    ("unknown_runs", "Other unknown runs, by their reason.", "reason", lambda night: night.unknown),
+)
+"""Name, help text, label and the counts of a night by the value of that label."""
+
+
+def campaign_families(campaigns: Sequence[CampaignResults]) -> Iterator[GaugeFamily]:
+    """Each run of the campaigns, one by one. Without campaigns there are none."""
+    if not campaigns:
+        return
+    runs = [(campaign.name, run) for campaign in campaigns for run in campaign.runs]
+    yield GaugeFamily(
+        "kvchaos_campaign_run_start_time_seconds",
+        "Start of the run, seconds since the epoch.",
+        [_run_sample(campaign, run, float(run.start_s)) for campaign, run in runs],
+        "seconds",
+    )
+    yield GaugeFamily(
+        "kvchaos_campaign_run_duration_seconds",
+        "Duration of the run with its judging.",
+        [_run_sample(campaign, run, run.logged.seconds) for campaign, run in runs],
+        "seconds",
+    )
+    yield GaugeFamily(
+        "kvchaos_campaign_oracle_verdict",
+        "Verdict of the oracle on the run: 0 pass, 1 unknown, 2 fail.",
+        [
+            (
+                label_text({"campaign": campaign, "run": run.logged.run, "oracle": oracle}),
+                float(VERDICTS[verdict]),
+                run.start_s,
+            )
+            for campaign, run in runs
+            for oracle, verdict in run.verdicts.items()
+        ],
+    )
+
+
+def _run_sample(campaign: str, run: JudgedRun, value: float) -> TimedSample:
+    labels = {
+        "campaign": campaign,
+        "run": run.logged.run,
+        "scenario": run.logged.scenario,
+        "seed": str(run.logged.seed),
+        "category": run.logged.category,
+        "outcome": run.logged.outcome,
+        "signatures": ", ".join(each.signature for each in run.logged.signatures),
+    }
+    return label_text(labels), value, run.start_s
+
+
+def _signature_labels(count: SignatureCount) -> dict[str, str]:
+    return {
+        "signature": count.signature,
+        "oracle": oracle_of(count.signature),
+        "build": count.build,
+        "unexplained": str(count.unexplained).lower(),
+        "bugs": ", ".join(count.bugs),
+    }
+
+
+def oracle_of(signature: str) -> str:
+    """The oracle of a signature, which begins with ORACLE/RULE."""
+    return signature.partition("/")[0]
+
+
+def _counted(nights: Sequence[StabilityNight], label: str, counts_of: CountsOf) -> list[TimedSample]:
+    return _sorted(
+        ({label: name}, float(count), night.night)
+        for night in nights
+        for name, count in counts_of(night).items()
+    )
+
+
+def _states(history: StabilityHistory) -> Iterator[tuple[dict[str, str], float, str]]:
+    """The states after each night, by the nights up to then."""
+    dates = [night.night for night in history.nights]
+    for last, date in enumerate(dates):
+        until = [count for count in history.signatures if count.night <= date]
+        for each in track_signatures(history.nights[: last + 1], until):
+            for state in STATES:
+                labels = {"signature": each.signature, "oracle": oracle_of(each.signature), "state": state}
+                yield labels, float(each.state == state), date
+
+
+def _sorted(samples: Iterable[tuple[Mapping[str, str], float, str]]) -> list[TimedSample]:
+    """By series, and within a series by time."""
+    found = ((label_text(labels), value, seconds_of(night)) for labels, value, night in samples)
+    return sorted(found, key=lambda sample: (sample[0], sample[2]))
+
+
+def seconds_of(night: str) -> int:
+    """Start of a night in seconds since the epoch."""
+    return round(datetime.fromisoformat(night).astimezone(UTC).timestamp())
