@@ -17,12 +17,28 @@ from tests.support.source_tree import ROOT
 
 PAGE = ROOT / "docs" / "alerts.md"
 CASES = Path(__file__).with_name("rules.test.yml")
-ANNOTATIONS = {"summary", "description", "runbook_url"}
+RULE_FILES = (RULES, "production-alerts.yml")
+RECORDING = "production-recording.yml"
+ANNOTATIONS = {"summary", "description", "runbook_url", "dashboard_url"}
+TARGETS = {"kvchaos-run": "run", "kvchaos-fleet": "instance"}
+"""The label that says what an alert is about, by the dashboard to which the alert links."""
+LINK = re.compile(r"/d/(?P<uid>[\w-]+)\?.*var-\w+=.*&from={{.*}}&to={{.*}}")
 SEVERITIES = {"critical", "warning"}
 SECTION = re.compile(r"^## (?P<alert>\w+)\n(?P<text>.*?)(?=^## |\Z)", re.MULTILINE | re.DOTALL)
 PARTS = ("Meaning", "Confirm", "Do", "Known bugs that look like this")
 QUERIES = re.compile(r"^```promql\n(.*?)^```", re.MULTILINE | re.DOTALL)
 BUG = re.compile(r"`(vllm-(?:pr-)?\d+|unreported-[a-z-]+)`")
+
+
+def all_rules() -> str:
+    """The text of all rule files with alerts."""
+    groups = [group for name in RULE_FILES for group in yaml.safe_load((SOURCE / name).read_text())["groups"]]
+    return yaml.safe_dump({"groups": groups}, sort_keys=False, width=1000)
+
+
+def rules_of(name: str) -> list[dict[str, Any]]:
+    """The rules of a file."""
+    return alerts((SOURCE / name).read_text())
 
 
 def alerts(rules: str) -> list[dict[str, Any]]:
@@ -40,7 +56,12 @@ def problems(rules: str, page: str) -> list[str]:
         found += [f"{alert}: {key}" for key in ANNOTATIONS ^ texts.keys()]
         if rule["labels"]["severity"] not in SEVERITIES:
             found.append(f"{alert}: severity")
-        if not {"$value", "$labels.run"} <= set(re.findall(r"\$value|\$labels\.run\b", str(texts))):
+        linked = LINK.fullmatch(texts.get("dashboard_url", ""))
+        if linked is None or linked["uid"] not in TARGETS:
+            found.append(f"{alert}: dashboard")
+            continue
+        figures = {"$value", f"$labels.{TARGETS[linked['uid']]}"}
+        if not figures <= set(re.findall(r"\$value|\$labels\.\w+", texts.get("description", ""))):
             found.append(f"{alert}: figures")
         if texts.get("runbook_url") != f"docs/alerts.md#{alert.lower()}":
             found.append(f"{alert}: link")
@@ -53,45 +74,54 @@ def problems(rules: str, page: str) -> list[str]:
 
 
 def test_every_alert_has_its_annotations_and_its_runbook() -> None:
-    assert problems((SOURCE / RULES).read_text(), PAGE.read_text()) == []
+    assert problems(all_rules(), PAGE.read_text()) == []
 
 
 @pytest.mark.parametrize(
     ("old", "new", "expected"),
     [
-        ("          runbook_url: docs/alerts.md#deadlock\n", "", ["Deadlock: link", "Deadlock: runbook_url"]),
-        ("docs/alerts.md#deadlock", "docs/alerts.md#livelock", ["Deadlock: link"]),
-        ("{{ $value }} requests wait", "requests wait", ["Deadlock: figures"]),
-        ('summary: "Requests wait', 'about: "Requests wait', ["Deadlock: about", "Deadlock: summary"]),
-        ("- alert: ServerDown\n", "- alert: ServerUp\n", None),
+        ("      runbook_url: docs/alerts.md#deadlock\n", "", ["Deadlock: link", "Deadlock: runbook_url"]),
+        ("docs/alerts.md#deadlock\n", "docs/alerts.md#livelock\n", ["Deadlock: link"]),
+        ("{{ $value }} requests wait and", "requests wait and", ["Deadlock: figures"]),
+        ("summary: Requests wait and none", "about: Requests", ["Deadlock: about", "Deadlock: summary"]),
+        ("- alert: ServerDown\n", "- alert: ServerUp\n", ["ServerDown: stray", "ServerUp: section"]),
+        (
+            "&from={{ with query `(time() - 300)",
+            "&since={{ with query `(time() - 300)",
+            ["Deadlock: dashboard"],
+        ),
+        ("/d/kvchaos-fleet?", "/d/kvchaos-fleets?", ["VllmDeadlock: dashboard"]),
     ],
 )
-def test_alert_without_runbook_or_value_is_found(old: str, new: str, expected: list[str] | None) -> None:
-    rules = (SOURCE / RULES).read_text()
-    assert rules.count(old) == 1
+def test_alert_without_runbook_link_or_value_is_found(old: str, new: str, expected: list[str]) -> None:
+    rules = all_rules()
+    assert old in rules
     found = problems(rules.replace(old, new), PAGE.read_text())
-    if expected is None:
-        assert {"ServerUp: section", "ServerDown: stray"} <= set(found)
-    else:
-        assert found == expected
+    assert set(expected) <= set(found)
 
 
 def test_runbook_names_known_bugs_and_documented_metrics_only() -> None:
     page = PAGE.read_text()
     assert set(BUG.findall(page)) <= {bug.id for bug in known_bugs()}
     documented = "".join((ROOT / "docs" / name).read_text() for name in ("oracles.md", "metrics.md"))
-    queried = set(re.findall(r"(?:vllm:|kvchaos_)\w+", "".join(QUERIES.findall(page))))
+    queried = set(re.findall(r"\b(?:vllm:|kvchaos_)\w+", "".join(QUERIES.findall(page))))
     assert [name for name in queried if f"`{name.removesuffix('_bucket')}`" not in documented] == []
+
+
+def test_runbook_and_alerts_query_recorded_series_only() -> None:
+    recorded = {rule["record"] for rule in rules_of(RECORDING)}
+    text = (SOURCE / RULE_FILES[1]).read_text() + "".join(QUERIES.findall(PAGE.read_text()))
+    assert set(re.findall(r"\binstance:\w+(?::\w+)?", text)) <= recorded
 
 
 @pytest.mark.prometheus
 def test_promtool_accepts_the_rules_and_the_queries_of_the_runbook(tmp_path: Path, promtool: Path) -> None:
     queries = [line for block in QUERIES.findall(PAGE.read_text()) for line in block.splitlines()]
-    assert len(queries) >= len(alerts((SOURCE / RULES).read_text()))
+    assert len(queries) >= len(alerts(all_rules()))
     rules = [{"record": f"runbook:{number}:query", "expr": expr} for number, expr in enumerate(queries)]
     runbook = tmp_path / "runbook.yml"
     runbook.write_text(yaml.safe_dump({"groups": [{"name": "runbook", "rules": rules}]}))
-    for path in (SOURCE / RULES, runbook):
+    for path in (*(SOURCE / name for name in (*RULE_FILES, RECORDING)), runbook):
         done = subprocess.run([promtool, "check", "rules", path], capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
 
