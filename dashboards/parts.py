@@ -56,7 +56,8 @@ TALL, LOW = 8, 4
 GREEN, BLUE, RED, GREY, ORANGE = "#73BF69", "#3274D9", "#E02F44", "#8E8E8E", "#FF9830"
 BLUES = ("#C0D8FF", "#8AB8FF", "#3274D9")
 """Colours of the 50th, 95th and 99th percentile."""
-METRIC = re.compile(r"\b(?:vllm:\w+|kvchaos_\w+|process_\w+|up|scrape_duration_seconds)\b")
+METRIC = re.compile(r"\b(?:instance:\w+:\w+|vllm:\w+|kvchaos_\w+|process_\w+|up|scrape_duration_seconds)\b")
+"""Names of metrics in PromQL, and of series that recording rules make."""
 
 TAG = "kvchaos"
 ACTIVE = {"0": (" ", "transparent"), "1": ("on", ORANGE)}
@@ -103,6 +104,11 @@ def choice(
         .refresh(VariableRefresh.ON_TIME_RANGE_CHANGED)
         .sort(order)
     )
+
+
+def choices(name: str, label: str, query: str) -> QueryVariable:
+    """A variable with any number of the values that Prometheus knows. At first all are chosen."""
+    return choice(name, label, query).multi(True).include_all(True).all_value(".*")
 
 
 def graph(

@@ -1,10 +1,12 @@
-"""PromQL of the dashboards: selectors of a run and of a series of nights, rates, sums, quantiles."""
+"""PromQL of the dashboards: selectors of runs, nights and servers in production, rates, sums, quantiles."""
 
 from __future__ import annotations
 
 RUN = 'run="$run"'
 SERVER = 'job="server"'
 OVER = "[$__rate_interval]"
+SERVERS = 'instance=~"$instance",model_name=~"$model|"'
+"""The chosen servers in production. Series of a whole server have no model."""
 WHOLE = "[$__range]"
 NIGHTLY, DAY = "[$__interval]", "[1d]"
 """Windows with one night each: for a point a night, and for a value that stays until the next night."""
@@ -18,6 +20,11 @@ def suite(metric: str, labels: str = "") -> str:
 def server(metric: str, labels: str = "") -> str:
     """A metric that was scraped of the server."""
     return suite(metric, _joined(SERVER, labels))
+
+
+def fleet(metric: str, labels: str = "") -> str:
+    """A metric of the chosen servers in production, or a series that the recording rules make of it."""
+    return f"{metric}{{{_joined(SERVERS, labels)}}}"
 
 
 def total(series: str, by: str = "") -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 from grafana_foundation_sdk.builders.dashboard import Dashboard
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 
-from dashboards import campaign_board, night_board, run_board
+from dashboards import campaign_board, fleet_board, night_board, run_board
 
 FOLDER = Path(__file__).parent
 MENU = "inControlsMenu"
@@ -19,6 +19,7 @@ def dashboards() -> dict[Path, Dashboard]:
     return {
         FOLDER / "run.json": run_board.dashboard(),
         FOLDER / "campaign.json": campaign_board.dashboard(),
+        FOLDER / "fleet.json": fleet_board.dashboard(),
         FOLDER / "nights.json": night_board.dashboard(),
     }
 

@@ -48,7 +48,7 @@ def test_the_wheel_installs_no_name_but_its_packages(contents: set[str]) -> None
 
 def test_wheel_has_the_grafana_dashboards_without_code(contents: set[str]) -> None:
     dashboards = {name for name in contents if name.startswith("dashboards/")}
-    assert dashboards == {f"dashboards/{name}.json" for name in ("run", "campaign", "nights")}
+    assert dashboards == {f"dashboards/{name}.json" for name in ("run", "campaign", "fleet", "nights")}
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from prometheus_api_client import PrometheusConnect
 FOLDER = Path(__file__).parents[2] / "dashboards"
 DASHBOARDS = sorted(FOLDER.glob("*.json"))
 RUN_BOARD, NIGHT_BOARD = FOLDER / "run.json", FOLDER / "nights.json"
-CAMPAIGN_BOARD = FOLDER / "campaign.json"
+CAMPAIGN_BOARD, FLEET_BOARD = FOLDER / "campaign.json", FOLDER / "fleet.json"
 RATE_INTERVAL = "4s"
 """What Grafana makes of $__rate_interval where scrapes are 1 s apart: four of them."""
 LABEL_VALUES = re.compile(r"label_values\((?P<metric>.+), *(?P<label>\w+)\)")
