@@ -206,19 +206,20 @@ def first_raised(history: History, line: int) -> Raised | None:
     start = max(line - 2, 0)
     for at in range(start, len(lines)):
         if TRACEBACK in lines[at]:
-            return _read(lines[at + 1 :])
+            found = raised_below(lines[at + 1 :])
+            return None if found is None else found[1]
     return None
 
 
-def _read(lines: Sequence[str]) -> Raised | None:
-    """Read the exception from the line after the head of a traceback."""
+def raised_below(lines: Sequence[str]) -> tuple[int, Raised] | None:
+    """The exception of a traceback, from the lines below its head, and the index of its line."""
     function: str | None = None
-    for text in _plain(lines):
+    for at, text in enumerate(_plain(lines)):
         frame = FRAME.search(text)
         if frame is not None:
             function = _function(frame) or function
         elif raised := RAISED.match(text):
-            return Raised(raised["name"], function)
+            return at, Raised(raised["name"], function)
     return None
 
 

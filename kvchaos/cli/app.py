@@ -28,6 +28,7 @@ COMMANDS = {
     "reproduce": "reproduce_command:reproduce_command",
     "shrink": "shrink_command:shrink_command",
     "bisect": "bisect_command:bisect_command",
+    "issue": "issue_command:issue_command",
     "server": "setup_commands:server_app",
     "tools": "setup_commands:tools_app",
     "faults": "faults_command:faults_command",

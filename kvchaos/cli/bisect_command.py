@@ -25,12 +25,11 @@ from kvchaos.errors import UsageError
 from kvchaos.paths import cache_folder
 from kvchaos.servers.server_registry import ServerEnv, find_server, list_servers
 from kvchaos.triage.bisection_result import bisection_lines
+from kvchaos.triage.issue_files import BISECTION
 from kvchaos.triage.release_probes import ReleaseProber
 from kvchaos.triage.repeated_trials import ConductedRun, NotShownAgain
 from kvchaos.triage.result_files import result_path, write_json_file
 from kvchaos.triage.triage_runner import FailingRun, read_failing_run
-
-RESULT = "bisection.json"
 
 
 def bisect_command(
@@ -73,7 +72,7 @@ def bisect_command(
     servers = _servers(releases, start, good or [])
     names = [server.name for server in servers]
     folder = triage_folder("bisect", failing.plan.run_id, runs)
-    path = result_path(out, folder.path / RESULT)
+    path = result_path(out, folder.path / BISECTION)
     folder.print(f"failure: {failing.failure.signature}")
     with logged_trials(folder, "bisect", failing, start, budget) as trials:
         prober = ReleaseProber(servers, partial(_run_on, folder, failing), trials)

@@ -17,10 +17,9 @@ from kvchaos.triage.failure_repeats import (
     repeat_plan,
     result_lines,
 )
+from kvchaos.triage.issue_files import REPEATS
 from kvchaos.triage.result_files import write_json_file
 from kvchaos.triage.triage_runner import TriageRunner, read_failing_run
-
-RESULT = "repeats.json"
 
 
 def reproduce_command(
@@ -51,7 +50,7 @@ def reproduce_command(
             folder.print(f"run {number} of {len(plan)}: {planned.variant}: {outcomes[-1].observation}")
     finally:
         result = classify(outcomes)
-        write_json_file(folder.path / RESULT, result)
+        write_json_file(folder.path / REPEATS, result)
         for line in result_lines(result):
             typer.echo(line)
     typer.echo(f"the runs are in {folder.path}")

@@ -31,7 +31,7 @@ from kvchaos.triage.shrink_steps import steps_of
 from kvchaos.triage.shrunk_scenario import (
     ScenarioSize,
     run_command_line,
-    scenario_text,
+    shrunk_text,
     size_lines,
     size_of,
 )
@@ -98,11 +98,11 @@ def shrink_command(
                 typer.echo("earlier runs had used the server of the failing run; each of these had a new one")
             return EXIT_UNKNOWN
         except KeyboardInterrupt:
-            write_text_file(path, scenario_text(session.smallest, failing.plan.run_id, failing.failure))
+            write_text_file(path, shrunk_text(session.smallest, failing.plan.run_id, failing.failure))
             folder.print(f"smallest scenario so far: {path}; the same command goes on from here")
             raise
         result = _result(failing, outcome, path, environment.name, trials.log)
-    write_text_file(path, scenario_text(outcome.scenario, failing.plan.run_id, failing.failure))
+    write_text_file(path, shrunk_text(outcome.scenario, failing.plan.run_id, failing.failure))
     write_json_file(folder.path / RESULT, result)
     for line in _lines(result):
         typer.echo(line)

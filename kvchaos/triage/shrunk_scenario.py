@@ -92,10 +92,16 @@ def scenario_digest(scenario: Scenario) -> str:
     return hashlib.sha256(msgspec.json.encode(content, order="sorted")).hexdigest()[:16]
 
 
-def scenario_text(scenario: Scenario, run_id: str, failure: FailureSignature) -> str:
+def shrunk_text(scenario: Scenario, run_id: str, failure: FailureSignature) -> str:
+    """The scenario as a file that says where it comes from."""
+    return scenario_text(
+        scenario.model_copy(update={"summary": f"Shrunk from {run_id}: {failure.signature}"})
+    )
+
+
+def scenario_text(scenario: Scenario) -> str:
     """The scenario as a file, with what is not the default only."""
-    shrunk = scenario.model_copy(update={"summary": f"Shrunk from {run_id}: {failure.signature}"})
-    content: dict[str, Any] = shrunk.model_dump(mode="json", exclude_defaults=True)
+    content: dict[str, Any] = scenario.model_dump(mode="json", exclude_defaults=True)
     return dump_yaml(content)
 
 

@@ -10,7 +10,7 @@ from packaging.version import Version
 from rich.console import Console
 
 from history.plan import RunPlan
-from history.reader import UnreadableRun, read_history
+from history.reader import History, UnreadableRun, read_history
 from history.scenario import Scenario
 from history.stack_capabilities import CAPABILITIES
 from history.verdict import RunVerdict
@@ -51,16 +51,37 @@ class FailingRun:
         return None if self.plan.as_release is None else Version(self.plan.as_release)
 
 
+@dataclass(frozen=True, slots=True)
+class StoredFailure:
+    """What a run directory says of a failure."""
+
+    history: History
+    verdict: RunVerdict
+    failure: FailureSignature
+
+    @property
+    def trace(self) -> FailureTrace:
+        """What the run had done until then."""
+        return failure_trace(self.history, self.verdict, self.failure.rule)
+
+
 def read_failing_run(run_dir: Path, wanted: str | None) -> FailingRun:
+    """A run to be made again; its server must be ours to start. Raises UsageError."""
+    stored = read_stored_failure(run_dir, wanted)
+    plan = stored.history.plan
+    if not CAPABILITIES[plan.stack].starts_server:
+        raise UsageError(
+            f"{run_dir}: its server was attached; only a server that kvchaos starts can be run again"
+        )
+    return FailingRun(plan, stored.failure, stored.trace)
+
+
+def read_stored_failure(run_dir: Path, wanted: str | None) -> StoredFailure:
     """`wanted`: a signature or a rule; None: the first unexplained cause. Raises UsageError."""
     try:
         history = read_history(run_dir)
     except UnreadableRun as error:
         raise UsageError(str(error)) from error
-    if not CAPABILITIES[history.plan.stack].starts_server:
-        raise UsageError(
-            f"{run_dir}: its server was attached; only a server that kvchaos starts can be run again"
-        )
     verdict = judge(history)
     infrastructure = infrastructure_failure(verdict)
     if infrastructure is not None:
@@ -70,7 +91,7 @@ def read_failing_run(run_dir: Path, wanted: str | None) -> FailingRun:
     failure = chosen_signature(verdict, wanted)
     if failure is None:
         raise UsageError(f"{run_dir}: {_no_failure(verdict, wanted)}")
-    return FailingRun(history.plan, failure, failure_trace(history, verdict, failure.rule))
+    return StoredFailure(history, verdict, failure)
 
 
 def _no_failure(verdict: RunVerdict, wanted: str | None) -> str:

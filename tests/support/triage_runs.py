@@ -6,12 +6,17 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from msgspec.structs import replace
+
 from history.phase_spec import PhaseSpec
+from history.plan import RunPlan
 from history.scenario import FaultSpec, Scenario, ServerSettings, WorkloadSpec
 from kvchaos.campaign.run_budget import RunBudget
 from kvchaos.triage.failure_signature import FailureSignature, Observation
 from kvchaos.triage.repeated_trials import ConductedRun, RepeatedTrials
 from kvchaos.triage.trial_log import FILE, TriageStart, TrialLog
+from tests.support.histories import Run, clean_run
+from tests.support.synthetic_records import make_plan
 
 FAILURE = FailureSignature(rule="server-alive/died", signature="server-alive/died: server")
 
@@ -34,6 +39,25 @@ def triage_scenario(
         ),
         faults=faults,
     )
+
+
+UNIQUE = WorkloadSpec(kind="unique", params={"prompt_tokens": 16, "min_output": 2, "max_output": 2})
+
+
+def load_run() -> Run:
+    """A clean run without faults, whose workload can be built again."""
+    run = clean_run(with_workload(make_plan(roles=("golden", "load")), UNIQUE))
+    for phase in run.plan.scenario.phases:
+        own = [at for at, record in enumerate(run.requests) if record.phase == phase.name]
+        for index, at in enumerate(own, start=phase.first):
+            run.requests[at] = replace(run.requests[at], id=f"{phase.name}-{index}")
+    return run
+
+
+def with_workload(plan: RunPlan, spec: WorkloadSpec) -> RunPlan:
+    """The plan with all of its workloads of one kind."""
+    changed = plan.scenario.model_copy(update={"workloads": dict.fromkeys(plan.scenario.workloads, spec)})
+    return plan.model_copy(update={"scenario": changed})
 
 
 @dataclass

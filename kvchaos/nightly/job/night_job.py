@@ -25,6 +25,7 @@ from kvchaos.nightly.job.job_outcome import (
 )
 from kvchaos.nightly.job.job_report import junit_text, metrics_text, summary_text
 from kvchaos.nightly.job.kept_runs import keep_runs, keep_searched_runs
+from kvchaos.nightly.job.new_issues import write_new_issues
 from kvchaos.nightly.night_records import Night, NightPoint
 from kvchaos.nightly.night_store import NightHistory, read_nights
 from kvchaos.stability.stability_report import StabilityReport, stability_report
@@ -44,7 +45,7 @@ PAGE, SUMMARY, JUNIT, METRICS, OUTCOME, CAMPAIGN = (
     "campaign.json",
 )
 """What a CI system collects. The command that writes the page appends to the summary."""
-RUNS = "runs"
+RUNS, ISSUES = "runs", "issues"
 LONGEST_SUMMARY = 900_000
 """Bytes; GitHub refuses a summary of more than 1 MiB."""
 Command = Callable[[Sequence[str]], int]
@@ -125,8 +126,9 @@ def _empty(out: Path) -> None:
         out.mkdir(parents=True, exist_ok=True)
         for name in (PAGE, SUMMARY, JUNIT, METRICS, OUTCOME, CAMPAIGN):
             (out / name).unlink(missing_ok=True)
-        if (out / RUNS).is_dir():
-            shutil.rmtree(out / RUNS)
+        for name in (RUNS, ISSUES):
+            if (out / name).is_dir():
+                shutil.rmtree(out / name)
     except OSError as error:
         raise UsageError(f"{out}: cannot be written: {error.strerror}") from error
 
@@ -165,6 +167,7 @@ def _report(
         if stability is not None:
             keep_searched_runs(stability.night, settings.runs, out / RUNS)
             (out / CAMPAIGN).write_bytes(campaign_json(stability))
+            write_new_issues(stability, settings.runs, out / ISSUES)
         summary = out / SUMMARY
         of_page = summary.read_text(encoding="utf-8") if summary.exists() else ""
         summary.write_text(summary_text(outcome, night, of_page), encoding="utf-8")

@@ -281,6 +281,17 @@ def test_search_is_in_the_junit_file_in_campaign_json_and_in_the_runs(
     assert (out / "runs" / "soak-tonight" / "campaign.jsonl").is_file()
 
 
+def test_new_unexplained_signatures_have_an_issue_text(
+    searched: tuple[JobSettings, JobOutcome, Commands],
+) -> None:
+    folder = searched[0].out / "issues"
+    (path,) = folder.iterdir()
+    text = path.read_text()
+    assert text.startswith(f"# {NEW}")
+    # The synthetic run has nothing but its verdict.
+    assert "run-0" in text
+
+
 def test_search_of_an_earlier_night_is_not_reported_as_the_one_of_this_job(settings: JobSettings) -> None:
     write_stability(settings.history, settings.runs)
     run(settings, 0, 0, results=["same"])
