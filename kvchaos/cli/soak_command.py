@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
@@ -23,12 +24,13 @@ from kvchaos.planning.scenario_file import find_scenario, load_scenario, scenari
 from kvchaos.servers.server_registry import ServerEnv, find_server
 from kvchaos.stability.campaign_log import CampaignHeader, CampaignLog, read_log, start_log
 from kvchaos.stability.campaign_records import CampaignRun, StabilityNight
-from kvchaos.stability.mix_sources import CONTROL, mix_of
+from kvchaos.stability.mix_sources import CONTROL, mix_of, one_server_mix
 from kvchaos.stability.night_counts import night_line, signature_lines
+from kvchaos.stability.run_mix import RunMix
 from kvchaos.stability.run_retention import keep_verdicts_only
 from kvchaos.stability.stability_report import stability_report
 from kvchaos.stability.stability_runner import StabilitySetup, run_stability_night
-from kvchaos.stability.stability_store import append_stability, read_stability
+from kvchaos.stability.stability_store import StabilityHistory, append_stability, read_stability
 from kvchaos.stability.stability_summary import stability_headlines, stability_markdown
 from kvchaos.triage.result_files import write_text_file
 
@@ -50,21 +52,26 @@ def soak_command(
         Path | None, typer.Option(help="Folder of an interrupted night. Go on with it.")
     ] = None,
     runs: Annotated[Path | None, typer.Option(help="Folder for the night. Default: ./runs.")] = None,
+    one_server: Annotated[
+        bool,
+        typer.Option("--one-server", help="Keep one server for all runs; report slopes."),
+    ] = False,
 ) -> int:
     """Run scenarios with new seeds, earlier failures and known bugs until the budget is used.
 
-    Exit code: 0 nothing unexpected and the positive control was found, 1 something unexpected or the control
-    was missed, 3 bad input.
+    Exit code: 0 nothing unexpected and the positive control was found, 1 something unexpected, a figure that
+    grows, or the control was missed, 3 bad input.
     """
     seconds, past, cache = parse_duration(budget), read_stability(history), cache_folder()
     environment = find_server(server or DEFAULT_SERVER, cache)
     chosen = local_scenarios(scenarios)
-    log = _log(resume, runs, environment, seconds)
+    log = _log(resume, runs, environment, seconds, one_server=one_server)
     setup = StabilitySetup(
-        mix=mix_of(log.header.night, chosen, past, known_bugs(), environment.release),
+        mix=_mix(log.header, chosen, past, environment),
         scenarios=chosen,
         server=environment,
         workspace=Workspace(cache=cache, runs=log.folder, port=None),
+        one_server=log.header.one_server,
     )
     console = Console(stderr=True)
     clean_orphans(setup.workspace, console)
@@ -78,7 +85,17 @@ def soak_command(
     return _finish(log, history)
 
 
-def _log(resume: Path | None, runs: Path | None, server: ServerEnv, budget_s: float) -> CampaignLog:
+def _mix(
+    header: CampaignHeader, scenarios: Mapping[str, Scenario], past: StabilityHistory, server: ServerEnv
+) -> RunMix:
+    if header.one_server:
+        return one_server_mix(header.night, scenarios)
+    return mix_of(header.night, scenarios, past, known_bugs(), server.release)
+
+
+def _log(
+    resume: Path | None, runs: Path | None, server: ServerEnv, budget_s: float, *, one_server: bool
+) -> CampaignLog:
     if resume is not None:
         log = read_log(resume)
         if log.header.server != server.name:
@@ -94,6 +111,7 @@ def _log(resume: Path | None, runs: Path | None, server: ServerEnv, budget_s: fl
         build=server.vllm,
         stack="local",
         budget_s=budget_s,
+        one_server=one_server,
     )
     return start_log(folder, header)
 

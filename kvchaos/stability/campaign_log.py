@@ -24,6 +24,8 @@ class CampaignHeader(StabilityLine, frozen=True, kw_only=True, tag_field="line",
     build: str
     stack: str
     budget_s: float
+    one_server: bool = False
+    """The server is kept from run to run."""
 
 
 log_lines: msgspec.json.Decoder[CampaignHeader | CampaignRun] = msgspec.json.Decoder(

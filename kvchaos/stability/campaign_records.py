@@ -37,6 +37,41 @@ class RunSignature(StabilityLine, frozen=True, kw_only=True):
     """Ids of the known bugs that it may be."""
 
 
+class ServerUsage(StabilityLine, frozen=True, kw_only=True):
+    """A server at the end of a run, and the latencies of the run."""
+
+    life: str
+    """Process id and start of the server's leader."""
+    t_s: int
+    """Wall clock since the epoch."""
+    memory_bytes: Count
+    """Heaps, stacks and tensors of all its processes."""
+    files: Count
+    sockets: Count
+    threads: Count
+    ttft_ms: float | None = None
+    """Median of the phases without faults."""
+    itl_ms: float | None = None
+
+
+class UsageSlope(StabilityLine, frozen=True, kw_only=True):
+    """How a figure changed over the runs of a scenario on one server."""
+
+    life: str
+    scenario: str
+    figure: str
+    unit: str
+    runs: Count
+    hours: float
+    first: float
+    per_hour: float
+    low: float
+    """95 % interval, as `high`."""
+    high: float
+    grows: bool
+    """Even the low end adds up to more than what a server may use more of."""
+
+
 class CampaignRun(StabilityLine, frozen=True, kw_only=True, tag_field="line", tag="run"):
     """A judged run of a night."""
 
@@ -56,6 +91,8 @@ class CampaignRun(StabilityLine, frozen=True, kw_only=True, tag_field="line", ta
     reason: str = ""
     control: ControlResult | None = None
     """Of a positive control."""
+    usage: ServerUsage | None = None
+    """Of a night on one server."""
 
 
 class SignatureCount(StabilityLine, frozen=True, kw_only=True):
@@ -93,8 +130,11 @@ class StabilityNight(StabilityLine, frozen=True, kw_only=True):
     """Whether the night used its whole budget."""
     folder: str = ""
     """Name of the folder of its runs; empty in nights of earlier versions."""
+    slopes: list[UsageSlope] = []
+    """Of a night on one server."""
 
     @property
     def is_green(self) -> bool:
-        """Whether nothing was unexpected, and the positive control was found."""
-        return self.positive_control == "found" and not self.outcomes.get("not as expected")
+        """Whether nothing was unexpected, nothing grows, and the positive control was found."""
+        grows = any(slope.grows for slope in self.slopes)
+        return self.positive_control == "found" and not self.outcomes.get("not as expected") and not grows

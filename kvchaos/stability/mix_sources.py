@@ -6,8 +6,11 @@ from collections.abc import Mapping, Sequence
 
 from packaging.version import Version
 
+from chaos.fault_catalogue import KINDS
+from chaos.inside.fault_kind import CONFORMING
 from history.scenario import Scenario
 from kvchaos.bugs.bug_catalogue import KnownBug, contains
+from kvchaos.errors import UsageError
 from kvchaos.stability.run_mix import RunChoice, RunMix
 from kvchaos.stability.stability_store import StabilityHistory
 
@@ -30,6 +33,28 @@ def mix_of(
         failed=[choice for choice in failed_before(past) if choice.scenario in scenarios],
         known=[choice for choice in bug_choices(bugs, release) if choice.scenario in scenarios],
     )
+
+
+def one_server_mix(night: str, scenarios: Mapping[str, Scenario]) -> RunMix:
+    """The mix of a night on one server: conforming faults only, and the same server settings.
+
+    Earlier failures and known bugs would end the server. Raises UsageError where no scenario is left.
+    """
+    settings = scenarios[CONTROL.scenario].server
+    chosen = [
+        name
+        for name, scenario in scenarios.items()
+        if name != CONTROL.scenario
+        and scenario.server == settings
+        and scenario.fresh is None
+        and all(KINDS[fault.kind].contract == CONFORMING for fault in scenario.faults)
+    ]
+    if not chosen:
+        raise UsageError(
+            f"--one-server: no scenario has the server settings of {CONTROL.scenario} and conforming faults "
+            "only; choose others with --scenarios"
+        )
+    return RunMix(night=night, scenarios=sorted(chosen), control=CONTROL)
 
 
 def failed_before(past: StabilityHistory) -> list[RunChoice]:

@@ -11,10 +11,12 @@ from kvchaos.stability.campaign_records import (
     CampaignRun,
     ControlResult,
     RunSignature,
+    ServerUsage,
     SignatureCount,
     StabilityNight,
 )
 from kvchaos.stability.run_mix import NextRun
+from kvchaos.stability.usage_slopes import usage_slopes
 
 T = TypeVar("T")
 EXAMPLES = 4
@@ -22,7 +24,11 @@ EXAMPLES = 4
 
 
 def campaign_run(
-    planned: NextRun, verdict: RunVerdict, seconds: float, infrastructure: str | None
+    planned: NextRun,
+    verdict: RunVerdict,
+    seconds: float,
+    infrastructure: str | None,
+    usage: ServerUsage | None = None,
 ) -> CampaignRun:
     """A judged run. A positive control has no signatures: its violation was planted."""
     is_control = planned.category == "positive control"
@@ -38,6 +44,7 @@ def campaign_run(
         infrastructure=infrastructure,
         reason="" if verdict.outcome == "as expected" or not verdict.reasons else verdict.reasons[0],
         control=control_result(verdict) if is_control else None,
+        usage=usage,
     )
 
 
@@ -80,6 +87,7 @@ def night_line(
         seconds=round(seconds, 1),
         complete=complete,
         folder=folder,
+        slopes=usage_slopes(runs),
     )
 
 

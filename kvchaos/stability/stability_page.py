@@ -11,7 +11,7 @@ from kvchaos.stability.campaign_records import CampaignRun, StabilityNight
 from kvchaos.stability.oracle_grid import GridRow, OracleGrid, oracle_grid
 from kvchaos.stability.signature_states import TrackedSignature
 from kvchaos.stability.stability_report import StabilityReport
-from kvchaos.stability.stability_summary import repeat_command
+from kvchaos.stability.stability_summary import repeat_command, slope_cells
 
 ReportUrl = Callable[[Path], str | None]
 """Address of the report of a run directory, where there is one."""
@@ -56,6 +56,8 @@ class StabilityPart:
     expected: Sequence[LinkedRow]
     missing: int
     """Runs of the night of which no verdict is here."""
+    slopes: Sequence[tuple[tuple[str, ...], bool]]
+    """Cells of each slope, and whether it grows."""
 
 
 def stability_part(report: StabilityReport, runs: Path | None, report_url: ReportUrl) -> StabilityPart:
@@ -85,6 +87,7 @@ def stability_part(report: StabilityReport, runs: Path | None, report_url: Repor
         odd=[linked(row) for row in grid.with_outcome("not as expected", "unknown")],
         expected=[linked(row) for row in grid.with_outcome("as expected")],
         missing=report.night.runs - len(grid.rows),
+        slopes=[(slope_cells(slope), slope.grows) for slope in report.night.slopes],
     )
 
 

@@ -1,4 +1,4 @@
-"""Runs a night of the mix: each run on a server of its own, judged and logged before the next begins."""
+"""Runs a night of the mix: each run is judged and logged before the next begins."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from time import monotonic
 from packaging.version import Version
 from rich.console import Console
 
-from history.reader import UnreadableRun
+from history.reader import UnreadableRun, read_history
 from history.scenario import ClientKind, Scenario, StackName
-from kvchaos.campaign.campaign import run_one
+from kvchaos.campaign.campaign import CampaignContext, run_one
 from kvchaos.campaign.run_budget import RunBudget
-from kvchaos.errors import UsageError
+from kvchaos.campaign.server_pool import ServerPool
+from kvchaos.errors import Interrupted, UsageError, interrupts
 from kvchaos.judging.judge_run import judge_run_dir
 from kvchaos.paths import Workspace
 from kvchaos.planning.run_plan import RunRequest
@@ -23,6 +24,7 @@ from kvchaos.stability.campaign_log import CampaignLog
 from kvchaos.stability.campaign_records import CampaignRun
 from kvchaos.stability.night_counts import campaign_run
 from kvchaos.stability.run_mix import NextRun, RunMix
+from kvchaos.stability.server_usage import server_usage
 from kvchaos.triage.failure_signature import infrastructure_failure
 
 OnRun = Callable[[CampaignRun], None]
@@ -41,6 +43,8 @@ class StabilitySetup:
     stack: StackName = "local"
     client: ClientKind = "openai"
     as_release: Version | None = None
+    one_server: bool = False
+    """Keep the server from run to run while it stays clean."""
 
 
 def run_stability_night(
@@ -52,21 +56,41 @@ def run_stability_night(
     """
     longest_s = max((run.seconds for run in log.runs), default=0.0)
     budget = RunBudget(budget_s - log.used_s, longest_s=longest_s, clock=monotonic)
-    while budget.fits():
-        run = _conduct(setup, log, setup.mix.at(log.next_number), console)
-        if run is None:
-            return False
-        log.add(run)
-        on_run(run)
-        budget.ended(run.seconds)
+    try:
+        with interrupts(), ServerPool(_workspace(setup, log), reuse=setup.one_server) as pool:
+            while budget.fits():
+                run = _conduct(setup, log, pool, console)
+                if run is None:
+                    return False
+                log.add(run)
+                pool.judged(run.run, run.outcome)
+                on_run(run)
+                budget.ended(run.seconds)
+    except Interrupted:
+        return False  # Between two runs.
     return True
 
 
+def _workspace(setup: StabilitySetup, log: CampaignLog) -> Workspace:
+    return replace(setup.workspace, runs=log.folder)
+
+
 def _conduct(
-    setup: StabilitySetup, log: CampaignLog, planned: NextRun, console: Console
+    setup: StabilitySetup, log: CampaignLog, pool: ServerPool, console: Console
 ) -> CampaignRun | None:
     """One judged run; None: a signal cut it short, so that it does not count."""
-    request = RunRequest(
+    planned = setup.mix.at(log.next_number)
+    following = _request(setup, setup.mix.at(log.next_number + 1)) if setup.one_server else None
+    context = CampaignContext(None, pool, following)
+    began = monotonic()
+    run_dir, interrupted = run_one(_request(setup, planned), _workspace(setup, log), console, None, context)
+    if interrupted:
+        return None
+    return _judged(run_dir, planned, began, with_usage=setup.one_server)
+
+
+def _request(setup: StabilitySetup, planned: NextRun) -> RunRequest:
+    return RunRequest(
         scenario=setup.scenarios[planned.choice.scenario],
         server=setup.server,
         seed=planned.choice.seed,
@@ -75,20 +99,16 @@ def _conduct(
         client=setup.client,
         as_release=setup.as_release,
     )
-    began = monotonic()
-    run_dir, interrupted = run_one(request, replace(setup.workspace, runs=log.folder), console)
-    if interrupted:
-        return None
-    return _judged(run_dir, planned, began)
 
 
-def _judged(run_dir: Path, planned: NextRun, began: float) -> CampaignRun:
+def _judged(run_dir: Path, planned: NextRun, began: float, *, with_usage: bool) -> CampaignRun:
     try:
         verdict = judge_run_dir(run_dir)
+        usage = server_usage(read_history(run_dir)) if with_usage else None
     except UnreadableRun as error:
         raise UsageError(str(error)) from error
     except OSError as error:
         raise UsageError(f"{run_dir}: the verdict cannot be written: {error.strerror}") from error
     failure = infrastructure_failure(verdict)
     seconds = monotonic() - began
-    return campaign_run(planned, verdict, seconds, None if failure is None else failure.category)
+    return campaign_run(planned, verdict, seconds, None if failure is None else failure.category, usage)

@@ -1,4 +1,4 @@
-"""What a night of the search for failures says: at most seven lines, and a table of its signatures. Pure."""
+"""What a night of the search for failures says: at most eight lines, and a table of its signatures. Pure."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from collections.abc import Iterator, Sequence
 
 from kvchaos.report.headline import Headline, Tone, headlines_markdown, listed
 from kvchaos.report.text_tables import cell_text, markdown_table
-from kvchaos.stability.campaign_records import ControlResult, StabilityNight
+from kvchaos.stability.campaign_records import ControlResult, StabilityNight, UsageSlope
 from kvchaos.stability.signature_states import State, TrackedSignature
 from kvchaos.stability.stability_report import StabilityReport
+from kvchaos.stability.usage_slopes import slope_text
 
 CONTROLS: dict[ControlResult, tuple[Tone, str]] = {
     "found": ("good", "found"),
@@ -32,6 +33,7 @@ def stability_headlines(report: StabilityReport) -> list[Headline]:
         Headline(tone, "Positive control", control),
         *_signatures(report.tracked),
         *_without_result(night),
+        *_slopes(night),
     ]
 
 
@@ -71,6 +73,15 @@ def signature_text(each: TrackedSignature) -> str:
     return f"{each.signature} ({', '.join(each.latest.bugs)})" if each.latest.bugs else each.signature
 
 
+def _slopes(night: StabilityNight) -> Iterator[Headline]:
+    """Those that grow, or else that none does."""
+    if growing := [slope_text(slope) for slope in night.slopes if slope.grows]:
+        yield Headline("bad", "Grows", listed(growing))
+    elif night.slopes:
+        longest = max(slope.hours for slope in night.slopes)
+        yield Headline("good", "Slopes", f"nothing grows, on one server for up to {longest:.2f} h")
+
+
 def _without_result(night: StabilityNight) -> Iterator[Headline]:
     """Runs that say nothing, and a night that was too short."""
     texts = []
@@ -93,7 +104,31 @@ def _counted(counts: dict[str, int]) -> str:
 def stability_markdown(report: StabilityReport) -> str:
     """The lines, then a table of all signatures, for a CI job."""
     lines = "".join(headlines_markdown(stability_headlines(report)))
-    return f"## Stability, {report.night.night}\n\n{lines}\n{signature_table(report)}"
+    table = slope_table(report.night)
+    slopes = f"\n### Slopes\n\n{table}" if table else ""
+    return f"## Stability, {report.night.night}\n\n{lines}\n{signature_table(report)}{slopes}"
+
+
+def slope_table(night: StabilityNight) -> str:
+    """All slopes in Markdown; empty for a night without."""
+    if not night.slopes:
+        return ""
+    columns = ("scenario", "figure", "first", "per hour", "95 % interval", "runs", "hours", "grows")
+    return markdown_table(columns, (slope_cells(slope) for slope in night.slopes))
+
+
+def slope_cells(slope: UsageSlope) -> tuple[str, ...]:
+    """One row of the table of slopes."""
+    return (
+        slope.scenario,
+        slope.figure,
+        f"{slope.first:.4g} {slope.unit}",
+        f"{slope.per_hour:+.3g}",
+        f"{slope.low:+.3g} to {slope.high:+.3g}",
+        str(slope.runs),
+        f"{slope.hours:.2f}",
+        "yes" if slope.grows else "no",
+    )
 
 
 def signature_table(report: StabilityReport) -> str:

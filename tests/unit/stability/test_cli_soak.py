@@ -11,12 +11,14 @@ import pytest
 from rich.console import Console
 
 from history.verdict import Cause, FaultEffect, Outcome, RunVerdict
+from kvchaos.campaign.campaign import CampaignContext
 from kvchaos.cli.app import run as command_line
 from kvchaos.paths import Workspace
 from kvchaos.planning.run_plan import RunRequest
 from kvchaos.stability import stability_runner
 from kvchaos.stability.stability_store import read_stability
 from tests.support.fake_server_runs import register_fake
+from tests.support.histories import clean_run
 
 LEAK = "drained/blocks-held: gauge"
 
@@ -30,8 +32,18 @@ class ScriptedCampaign:
     interrupt_at: int | None = None
     requested: list[tuple[str, int]] = field(default_factory=list)
     now: float = 0.0
+    following: list[str | None] = field(default_factory=list)
+    """The scenario after each run, where the server is kept for it."""
 
-    def run_one(self, request: RunRequest, workspace: Workspace, console: Console) -> tuple[Path, bool]:
+    def run_one(
+        self,
+        request: RunRequest,
+        workspace: Workspace,
+        console: Console,
+        interceptor: None,
+        context: CampaignContext,
+    ) -> tuple[Path, bool]:
+        self.following.append(context.following.scenario.name if context.following else None)
         number = len(self.requested)
         if number == self.interrupt_at:
             self.interrupt_at = None
@@ -149,6 +161,48 @@ def test_interrupted_night_goes_on_and_counts_each_run_once(
     (night,) = read_stability(tmp_path / "history").nights
     assert night.runs == 9
     assert len(campaign.requested) == len(set(campaign.requested)) == 9
+
+
+def test_night_on_one_server_keeps_it_for_conforming_runs(
+    tmp_path: Path,
+    campaign: ScriptedCampaign,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(stability_runner, "read_history", lambda run_dir: clean_run().history())
+    assert soak(tmp_path, "--for", "400s", "--one-server") == 0
+    names = [name for name, _ in campaign.requested]
+    assert names[0] == "corruption-canary"
+    assert set(names[1:]) == {
+        "baseline-offload",
+        "legal-swarm",
+        "load-failure-recompute",
+        "mid-prefill-preemption",
+    }
+    assert campaign.following[:-1] == names[1:]
+    (night,) = read_stability(tmp_path / "history").nights
+    assert night.runs == len(names)
+
+
+def test_resumed_night_on_one_server_stays_one(
+    tmp_path: Path,
+    campaign: ScriptedCampaign,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(stability_runner, "read_history", lambda run_dir: clean_run().history())
+    campaign.interrupt_at = 3
+    assert soak(tmp_path, "--for", "200s", "--one-server") == 130
+    folder = capsys.readouterr().out.rpartition("--resume ")[2].strip()
+    assert soak(tmp_path, "--for", "200s", "--resume", folder) == 0
+    assert None not in campaign.following
+
+
+def test_scenarios_that_no_one_server_can_serve_are_refused(
+    tmp_path: Path, campaign: ScriptedCampaign, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert soak(tmp_path, "--for", "200s", "--one-server", "--scenarios", "aborts") == 3
+    assert "--one-server" in capsys.readouterr().err
 
 
 def test_night_of_another_server_is_not_resumed(
