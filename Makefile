@@ -134,7 +134,7 @@ format: setup ## Format the code, and fix what ruff can fix
 doctor: setup ## Check this machine, and print the command that fixes each problem
 	@$(RUN) kvchaos doctor
 
-programs: setup ## Obtain Prometheus and Chromium for the tests
+programs: setup ## Obtain Prometheus, amtool and Chromium for the tests
 	@$(RUN) kvchaos tools install
 
 servers: setup ## Install the vLLM releases that the tests use

@@ -97,7 +97,7 @@ def lib_folder(cache: Path) -> Path:
 
 
 def tools_folder(cache: Path) -> Path:
-    """Prometheus and Chromium, each in a folder of its own, where the system does not have them."""
+    """Prometheus, Chromium and others, each in a folder of its own, where the system does not have them."""
     return cache / "tools"
 
 

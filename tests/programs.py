@@ -1,4 +1,4 @@
-"""Tests that need Prometheus or Chromium are left out where the program is missing, and named at the end.
+"""Tests that need a program such as Prometheus are left out where it is missing, and named at the end.
 
 In continuous integration (CI=true) they fail instead: there nothing may be left out. After several runs of
 pytest, `python -m tests.programs PATH...` names once more what was left out of these files and folders.
@@ -18,9 +18,10 @@ from typing import Any
 import pytest
 
 from kvchaos.prometheus.program import PROMETHEUS
+from kvchaos.tools.amtool import AMTOOL
 from kvchaos.tools.tool import CHROMIUM, Tool, find_tool, in_ci
 
-TOOLS = (PROMETHEUS, CHROMIUM)
+TOOLS = (PROMETHEUS, AMTOOL, CHROMIUM)
 """A test that needs one has the marker with its name."""
 OUTPUT = "kvchaos_left_out"
 """Where a worker of pytest-xdist puts what it left out, for the process that reports."""

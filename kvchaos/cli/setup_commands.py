@@ -22,6 +22,7 @@ from kvchaos.report.text_tables import plain_table, print_table
 from kvchaos.servers import install_server as installing
 from kvchaos.servers.installation import InstallProgress, shown
 from kvchaos.servers.server_registry import ServerEnv, list_servers
+from kvchaos.tools.amtool import AMTOOL
 from kvchaos.tools.installer import existing_tool, install_tools
 from kvchaos.tools.otava import OTAVA
 from kvchaos.tools.tool import CHROMIUM, Tool, in_ci
@@ -102,11 +103,13 @@ def _print_server(server: ServerEnv) -> None:
     typer.echo(f"{server.name}: vLLM {server.vllm}, torch {server.torch}, Python {server.python_version}")
 
 
-ALL_TOOLS = (PROMETHEUS, CHROMIUM)
+ALL_TOOLS = (PROMETHEUS, AMTOOL, CHROMIUM)
 LARGE_TOOLS = (OTAVA,)
 """Installed only by name."""
 
-tools_app = typer.Typer(no_args_is_help=True, help="Install Prometheus, Chromium and Otava without root.")
+tools_app = typer.Typer(
+    no_args_is_help=True, help="Install Prometheus, amtool, Chromium and Otava without root."
+)
 
 
 @tools_app.callback()
@@ -118,13 +121,15 @@ def tools_group() -> None:
 def install_programs(
     names: Annotated[
         list[str] | None,
-        typer.Argument(metavar="NAME", help="prometheus, chromium or otava. Default: the first two."),
+        typer.Argument(
+            metavar="NAME", help="prometheus, amtool, chromium or otava. Default: the first three."
+        ),
     ] = None,
 ) -> None:
-    """Install Prometheus and Chromium if this machine lacks them, without root.
+    """Install Prometheus, amtool and Chromium if this machine lacks them, without root.
 
-    `kvchaos run --prometheus` needs Prometheus, the tests of kvchaos need Chromium. `kvchaos nightly creep`
-    needs Otava, 240 MB. A program that cannot be obtained is reported; with CI=true it is an error.
+    `kvchaos run --prometheus` needs Prometheus, the tests of kvchaos need the other two. `kvchaos nightly
+    creep` needs Otava, 240 MB. A program that cannot be obtained is reported; with CI=true it is an error.
     """
     outcomes = {tool: existing_tool(tool, os.environ) for tool in _chosen(names)}
     lacking = [tool for tool, outcome in outcomes.items() if outcome is None]

@@ -1,1 +1,1 @@
-"""Find or install the programs that the suite starts and does not contain: Prometheus and Chromium."""
+"""Find or install the programs that the suite starts and does not contain, such as Prometheus."""

@@ -92,7 +92,7 @@ def test_unknown_program_is_one_line_with_the_known_ones(
     monkeypatch.setenv("KVCHAOS_CACHE", environ["KVCHAOS_CACHE"])
     assert run(["tools", "install", "grafana"]) == 3
     (line,) = capsys.readouterr().err.splitlines()
-    assert line == "kvchaos: tool 'grafana' is unknown; choose from: prometheus, chromium, otava"
+    assert line == "kvchaos: tool 'grafana' is unknown; choose from: prometheus, amtool, chromium, otava"
 
 
 def test_only_the_named_program_is_obtained(

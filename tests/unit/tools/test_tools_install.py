@@ -220,4 +220,4 @@ def test_large_tool_is_installed_by_name_only(
     monkeypatch.setattr(command, "existing_tool", note)
     assert run(["tools", "install"]) == 0
     assert run(["tools", "install", "otava"]) == 0
-    assert named == ["prometheus", "chromium", "otava"]
+    assert named == ["prometheus", "amtool", "chromium", "otava"]
