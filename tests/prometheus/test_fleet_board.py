@@ -14,7 +14,7 @@ from dashboards.parts import METRIC
 from oracles.laws.families import BOUND, REASONS, family
 from tests.prometheus.grafana_queries import FLEET_BOARD, TimeRange, filled, queries, read
 from tests.prometheus.test_alert_rules import RECORDING, RULE_FILES, rules_of
-from tests.prometheus.test_production_alerts import SCRAPE_S, fires_exactly, promtool_test
+from tests.prometheus.test_production_alerts import RELEASES, SCRAPE_S, fires_exactly, promtool_test
 from tests.support.recorded_metrics import read_recorded
 
 RUN = "evict-storm-0.32.0"
@@ -32,15 +32,24 @@ def returns_series(expr: str, expected: int = 1) -> dict[str, Any]:
     return {"expr": counted, "eval_time": "54m", "exp_samples": [{"labels": "{}", "value": expected}]}
 
 
-def promtool_report(promtool: Path, folder: Path, tests: list[dict[str, Any]]) -> str:
-    recorded = read_recorded(RUN)
-    case = fires_exactly(recorded, set())
+def promtool_report(promtool: Path, folder: Path, tests: list[dict[str, Any]], run: str = RUN) -> str:
+    case = fires_exactly(read_recorded(run), set())
     return promtool_test(promtool, folder, {**case, "promql_expr_test": tests})
 
 
 @pytest.mark.prometheus
 def test_every_query_of_the_fleet_dashboard_returns_series(promtool: Path, tmp_path: Path) -> None:
     assert promtool_report(promtool, tmp_path, [returns_series(expr) for expr in QUERIES.values()]) == ""
+
+
+@pytest.mark.prometheus
+@pytest.mark.parametrize("release", RELEASES)
+def test_transfers_have_data_under_the_names_of_each_release(
+    release: str, promtool: Path, tmp_path: Path
+) -> None:
+    names = ("KV loads A", "KV stores A", "Hit rate of the tier A", "ITL, 99 % A")
+    tests = [returns_series(QUERIES[name]) for name in names]
+    assert promtool_report(promtool, tmp_path, tests, f"baseline-offload-{release}") == ""
 
 
 @pytest.mark.prometheus

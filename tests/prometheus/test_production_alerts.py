@@ -7,7 +7,7 @@ would else be longer than the windows of the rules.
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -145,13 +145,20 @@ MISTAKES = [
 """A run, and a text of the rules with what makes them wrong for it."""
 
 
-def promtool_test(promtool: Path, folder: Path, test: dict[str, Any], old: str = "", new: str = "") -> str:
+def promtool_test(
+    promtool: Path,
+    folder: Path,
+    test: dict[str, Any],
+    old: str = "",
+    new: str = "",
+    rule_files: Sequence[str] = RULE_FILES,
+) -> str:
     """What promtool reports of a test; empty if it passes. `old` is replaced by `new` in the rules."""
-    for name in RULE_FILES:
+    for name in rule_files:
         text = (SOURCE / name).read_text()
         (folder / name).write_text(text.replace(old, new) if old else text)
     path = folder / "production.test.yml"
-    content = {"rule_files": list(RULE_FILES), "evaluation_interval": test["interval"], "tests": [test]}
+    content = {"rule_files": list(rule_files), "evaluation_interval": test["interval"], "tests": [test]}
     path.write_text(yaml.safe_dump(content))
     done = subprocess.run([promtool, "test", "rules", path], capture_output=True, text=True, check=False)
     return "" if done.returncode == 0 else done.stdout + done.stderr

@@ -26,8 +26,9 @@ HISTOGRAMS = (
     "vllm:inter_token_latency_seconds",
     "vllm:kv_offload_lookup_sync_delay_seconds",
 )
-LABELS = '{job="vllm",instance="host:8000"}'
-"""Of a target, as Prometheus adds them."""
+IN_PRODUCTION = 'job="vllm",instance="host:8000"'
+OF_A_RUN = 'job="server",run="r"'
+"""Labels of a target, as Prometheus adds them."""
 Values = list[float | None]
 
 
@@ -77,19 +78,19 @@ def read_recorded(name: str) -> RecordedMetrics:
     return RecordedMetrics(**content)
 
 
-def input_series(recorded: RecordedMetrics) -> list[dict[str, str]]:
-    """The series for a test of promtool, one value a scrape."""
-    series = [{"series": f"up{LABELS}", "values": " ".join(map(str, recorded.up))}]
+def input_series(recorded: RecordedMetrics, target: str = IN_PRODUCTION) -> list[dict[str, str]]:
+    """The series for a test of promtool, one value a scrape, with the labels of a target."""
+    series = [{"series": f"up{{{target}}}", "values": " ".join(map(str, recorded.up))}]
     series += [
-        {"series": _with_target(key), "values": " ".join(_notation(values))}
+        {"series": _with_target(key, target), "values": " ".join(_notation(values))}
         for key, values in recorded.series.items()
     ]
     return series
 
 
-def _with_target(key: str) -> str:
+def _with_target(key: str, target: str) -> str:
     name, brace, rest = key.partition("{")
-    return f"{name}{LABELS[:-1]},{rest}" if brace else f"{name}{LABELS}"
+    return f"{name}{{{target},{rest}" if brace else f"{name}{{{target}}}"
 
 
 def _notation(values: Values) -> list[str]:
