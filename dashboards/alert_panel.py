@@ -19,8 +19,9 @@ def alerts() -> Iterator[Panel]:
     """The panel of all alerts."""
     yield state_timeline(
         "Conditions of the alerts",
-        "When the condition of each alert was met; docs/alerts.md says what to do. A server that is down, a "
-        "deadlock, a lack of progress over 10s and a lag count after 5s, leaked blocks after 10s.",
+        "When the condition of each alert was met; docs/alerts.md says what to do. A restart and a decrease "
+        "of a counter count for 1m, a server that is down, a deadlock, a lack of progress over 10s and a lag "
+        "after 5s, leaked blocks after 10s.",
         [Query(expr, alert) for alert, expr in conditions().items()],
         states=FIRES,
     )
@@ -30,7 +31,8 @@ def conditions() -> Mapping[str, str]:
     """PromQL that is 1 while the condition of an alert is met and else 0, by name of the alert."""
     running, waiting = (total(server(f"vllm:num_requests_{state}")) for state in ("running", "waiting"))
     generated, prompts = (server(f"vllm:{tokens}_tokens_total") for tokens in ("generation", "prompt"))
-    restarts = total(f"changes({server('process_start_time_seconds')}{OVER})")
+    # A server that restarts is not scraped for half a minute.
+    restarts = total(f"changes({server('process_start_time_seconds')}[1m])")
     failures = total(f"increase({suite('kvchaos_requests_total', FAILED)}{OVER})")
     tokens = total(f"rate({generated}[10s]) + rate({prompts}[10s])")
     used = f"max({server('vllm:kv_cache_usage_perc')})"
@@ -39,7 +41,7 @@ def conditions() -> Mapping[str, str]:
     return {
         "ServerDown": _lasting(down, "5s"),
         "ServerRestarted": f"{restarts} > bool 0",
-        "CounterDecreased": f"{total(f'resets({generated}{OVER})')} > bool {restarts}",
+        "CounterDecreased": f"{total(f'resets({generated}[1m])')} > bool {restarts}",
         "RequestsFail": f"{failures} > bool 0",
         "Deadlock": _lasting(f"({waiting} > bool 0) * ({running} == bool 0)", "5s"),
         "NoProgress": _lasting(f"({running} > bool 0) * ({tokens} == bool 0)", "5s"),

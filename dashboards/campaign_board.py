@@ -30,7 +30,7 @@ from dashboards.parts import (
     graph,
     state_timeline,
 )
-from dashboards.promql import DAY, WHOLE, last, soak, total
+from dashboards.promql import DAY, WHOLE, last, or_none, soak, total
 from dashboards.tables import link, listing, matrix
 
 UID = "kvchaos-campaign"
@@ -84,7 +84,12 @@ def dashboard() -> Dashboard:
 def _last_night() -> Iterator[Panel]:
     outcomes = Query(total(soak("runs", window=DAY), "outcome"), "{{outcome}}")
     yield figure(
-        "Runs", "Runs of the night in the last 1d, by outcome.", [outcomes], at_the_end=True, width=8
+        "Runs",
+        "Runs of the night in the last 1d, by outcome.",
+        [outcomes],
+        at_the_end=True,
+        colours=OUTCOMES,
+        width=8,
     )
     info = Query(soak("info", window=DAY), "{{positive_control}} ({{build}})")
     yield figure(
@@ -95,11 +100,11 @@ def _last_night() -> Iterator[Panel]:
         at_the_end=True,
         width=8,
     )
-    new = Query(soak("signature_state", 'state=~"new|back"', DAY) + " == 1", "{{state}}: {{signature}}")
+    new = soak("signature_state", 'state=~"new|back"', DAY) + " == 1"
     yield figure(
         "New signatures",
         "Signatures that are new or back in the last 1d.",
-        [new],
+        [Query(or_none(new, state="none", signature="in the last 1d"), "{{state}}: {{signature}}")],
         names=True,
         at_the_end=True,
         width=8,

@@ -6,7 +6,7 @@ sample, at its start.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from grafana_foundation_sdk.builders import timeseries
 from grafana_foundation_sdk.builders.dashboard import AnnotationQuery, Dashboard, DashboardLink, Row
@@ -33,7 +33,7 @@ from dashboards.parts import (
     graph,
     state_timeline,
 )
-from dashboards.promql import DAY, night, total
+from dashboards.promql import DAY, night, or_none, total
 
 UID = "kvchaos-nights"
 WATCHED = 'role="watch"'
@@ -74,20 +74,28 @@ def _last_night() -> Iterator[Panel]:
     builds = Query(night("info", window=DAY), "{{candidate}} against {{control}}")
     yield figure("Builds", "Of the night in the last 1d.", [builds], names=True, at_the_end=True, width=8)
     results = Query(total(night("result", window=DAY), "result"), "{{result}}")
-    yield figure("Results", "Watched series by result in the last 1d.", [results], at_the_end=True, width=8)
+    yield figure(
+        "Results",
+        "Watched series by result in the last 1d.",
+        [results],
+        at_the_end=True,
+        colours=RESULTS,
+        width=8,
+    )
     yield figure(
         "Measurements",
         "Whether all measurements of the night in the last 1d had their pairs within the budget.",
         [Query(night("complete", window=DAY), "")],
-        value_texts={"1": "complete", "0": "pairs missing"},
+        value_texts={"1": ("complete", GREEN), "0": ("pairs missing", ORANGE)},
         at_the_end=True,
     )
     excluded = Query(night("excluded_runs", window=DAY), "")
     yield figure("Excluded runs", "Runs in the last 1d that do not count.", [excluded], at_the_end=True)
+    failed = f"{night('result', FAILED, DAY)} == 1"
     yield figure(
         "Regressed or blind",
         "Watched series that regressed or were blind in the last 1d.",
-        [Query(f"{night('result', FAILED, DAY)} == 1", "{{series}}: {{result}}")],
+        [Query(or_none(failed, series="none", result="in the last 1d"), "{{series}}: {{result}}")],
         names=True,
         at_the_end=True,
         width=HALF,
@@ -130,7 +138,7 @@ def _series() -> Iterator[Panel]:
                 least=None,
             )
         ),
-        {"B": "95 %, lower", "D": "control band, lower"},
+        [("B", "C", "95 %, lower"), ("D", "E", "control band, lower")],
     )
     yield nightly(
         graph(
@@ -171,14 +179,15 @@ def nightly(panel: timeseries.Panel) -> timeseries.Panel:
     return panel.fill_opacity(0).interval(LEAST_INTERVAL)
 
 
-def _bands(panel: timeseries.Panel, lower_by_upper: dict[str, str]) -> timeseries.Panel:
-    """Fill between an upper line, by its query, and the lower one, by its name."""
-    for upper, lower in lower_by_upper.items():
+def _bands(panel: timeseries.Panel, bands: Sequence[tuple[str, str, str]]) -> timeseries.Panel:
+    """Only the area between two lines: the query of the upper one, and query and name of the lower one."""
+    hidden = [DynamicConfigValue("custom.lineWidth", 0), DynamicConfigValue("custom.showPoints", "never")]
+    for upper, lower, name in bands:
         filled = [
-            DynamicConfigValue("custom.fillBelowTo", lower),
-            DynamicConfigValue("custom.fillOpacity", 15),
+            DynamicConfigValue("custom.fillBelowTo", name),
+            DynamicConfigValue("custom.fillOpacity", 30),
         ]
-        panel = panel.override_by_query(upper, filled)
+        panel = panel.override_by_query(upper, [*hidden, *filled]).override_by_query(lower, hidden)
     return panel
 
 

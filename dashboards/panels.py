@@ -200,7 +200,8 @@ def counts() -> Iterator[Panel]:
     more = f"{total(server('vllm:generation_tokens_total'))} - {total(suite('kvchaos_tokens_total'))}"
     yield graph(
         "Generated tokens: server minus clients",
-        "The difference so far. Without load, only tokens of probes. Under load, the scrape times differ.",
+        "The difference so far. Without load, only tokens of probes. Under load, the scrape times differ. "
+        "A server that restarts counts from 0.",
         "short",
         [Query(more, "server minus clients", RED)],
         least=None,

@@ -23,8 +23,11 @@ from grafana_foundation_sdk.builders.dashboard import (
     DatasourceVariable,
     QueryVariable,
 )
+from grafana_foundation_sdk.builders.dashboard import FieldColor as FieldColorBuilder
 from grafana_foundation_sdk.models.common import (
     BarGaugeDisplayMode,
+    BarGaugeNamePlacement,
+    BarGaugeSizing,
     BigValueGraphMode,
     BigValueTextMode,
     GraphDrawStyle,
@@ -53,12 +56,16 @@ from grafana_foundation_sdk.models.dashboard import (
 SOURCE = DataSourceRef(type_val="prometheus", uid="${datasource}")
 WIDE, HALF, THIRD, QUARTER, SIXTH = 24, 12, 8, 6, 4
 TALL, LOW = 8, 4
+BAR_HEIGHT = 32
+"""Pixels, at most."""
 GREEN, BLUE, RED, GREY, ORANGE = "#73BF69", "#3274D9", "#E02F44", "#8E8E8E", "#FF9830"
 BLUES = ("#C0D8FF", "#8AB8FF", "#3274D9")
 """Colours of the 50th, 95th and 99th percentile."""
 METRIC = re.compile(r"\b(?:instance:\w+:\w+|vllm:\w+|kvchaos_\w+|process_\w+|up|scrape_duration_seconds)\b")
 """Names of metrics in PromQL, and of series that recording rules make."""
 
+COUNTED = "short"
+"""Unit of counts, whose axis ends at 1 or above. Without an end, Grafana draws zeros on an axis up to 100."""
 TAG = "kvchaos"
 ACTIVE = {"0": (" ", "transparent"), "1": ("on", ORANGE)}
 """Text and colour of a state by its value."""
@@ -139,6 +146,8 @@ def graph(
     )
     if least is not None:
         panel = panel.min(least)
+    if unit == COUNTED and not any("rate" in query.expr for query in queries):
+        panel = panel.axis_soft_max(1)
     for letter, query, target in _targets(queries):
         panel = panel.with_target(target)
         if query.colour is not None:
@@ -154,12 +163,15 @@ def figure(
     unit: str = "short",
     names: bool = False,
     at_the_end: bool = False,
-    value_texts: Mapping[str, str] | None = None,
+    value_texts: Mapping[str, tuple[str, str]] | None = None,
+    colours: Mapping[str, str] | None = None,
     width: int = SIXTH,
 ) -> Panel:
-    """The last value in large letters, or with `names` the name of the series that has one.
+    """The last value in large letters, or with `names` a row with the name of each series that has one.
 
     `at_the_end`: only what there is at the end of the time shown, which is now while a run goes on.
+    `value_texts`: text and colour by value. `colours`: by name of a series. Other values have the colour
+    of text: without a colour, Grafana draws a number of 80 or more in red.
     """
     panel = (
         stat.Panel()
@@ -171,11 +183,15 @@ def figure(
         .height(LOW)
         .graph_mode(BigValueGraphMode.NONE)
         .text_mode(BigValueTextMode.NAME if names else BigValueTextMode.AUTO)
+        .orientation(VizOrientation.HORIZONTAL if names else VizOrientation.AUTO)
+        .color_scheme(fixed_colour("text"))
         .reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"]))
         .no_value("none")
     )
     if value_texts is not None:
-        panel = panel.mappings([_value_mapping(value_texts)])
+        panel = panel.mappings([_mapping(value_texts)])
+    for name, colour in (colours or {}).items():
+        panel = panel.override_by_name(name, _coloured(colour))
     for _, _, target in _targets(queries):
         panel = panel.with_target(target.instant() if at_the_end else target)
     return panel
@@ -193,6 +209,12 @@ def bars(title: str, about: str, unit: str, queries: Sequence[Query], *, width: 
         .height(TALL)
         .display_mode(BarGaugeDisplayMode.BASIC)
         .orientation(VizOrientation.HORIZONTAL)
+        .sizing(BarGaugeSizing.MANUAL)
+        .min_viz_height(BAR_HEIGHT // 2)
+        .max_viz_height(BAR_HEIGHT)
+        .name_placement(BarGaugeNamePlacement.LEFT)
+        .min(0)
+        .color_scheme(fixed_colour(BLUE))
         .reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"]))
         .no_value("none")
     )
@@ -208,13 +230,10 @@ def state_timeline(
     *,
     states: Mapping[str, tuple[str, str]] = ACTIVE,
 ) -> statetimeline.Panel:
-    """A row for each series, coloured by its value. `states`: text and colour by value."""
-    shown = ValueMap(
-        options={
-            value: ValueMappingResult(text=text, color=colour, index=index)
-            for index, (value, (text, colour)) in enumerate(states.items())
-        },
-    )
+    """A row for each series, coloured by its value. `states`: text and colour by value.
+
+    The colour of a query is that of the value 1.
+    """
     panel = (
         statetimeline.Panel()
         .title(title)
@@ -222,14 +241,17 @@ def state_timeline(
         .datasource(SOURCE)
         .span(WIDE)
         .height(TALL)
-        .mappings([shown])
+        .mappings([_mapping(states)])
         .show_value(VisibilityMode.NEVER)
         .align_value(TimelineValueAlignment.LEFT)
         .row_height(0.8)
         .legend(_legend())
     )
-    for _, _, target in _targets(queries):
+    for letter, query, target in _targets(queries):
         panel = panel.with_target(target)
+        if query.colour is not None:
+            own = {**states, "1": (states["1"][0], query.colour)}
+            panel = panel.override_by_query(letter, [DynamicConfigValue("mappings", [_mapping(own)])])
     return panel
 
 
@@ -276,9 +298,15 @@ def _coloured(colour: str) -> list[DynamicConfigValue]:
     return [DynamicConfigValue(id_val="color", value=value)]
 
 
-def _value_mapping(value_texts: Mapping[str, str]) -> ValueMap:
+def fixed_colour(colour: str) -> FieldColorBuilder:
+    """The colour of all series that no override gives one."""
+    return FieldColorBuilder().mode(FieldColorModeId.FIXED).fixed_color(colour)
+
+
+def _mapping(states: Mapping[str, tuple[str, str]]) -> ValueMap:
+    """Text and colour by value."""
     results = {
-        value: ValueMappingResult(text=text, index=index)
-        for index, (value, text) in enumerate(value_texts.items())
+        value: ValueMappingResult(text=text, color=colour, index=index)
+        for index, (value, (text, colour)) in enumerate(states.items())
     }
     return ValueMap(options=results)

@@ -59,3 +59,11 @@ def soak(metric: str, labels: str = "", window: str = NIGHTLY) -> str:
 def last(metric: str, labels: str, window: str) -> str:
     """The last sample of each series within a window."""
     return f"last_over_time({metric}{{{labels}}}{window})"
+
+
+def or_none(expr: str, **labels: str) -> str:
+    """The series of a query, else one with these labels: a panel of names without a series is blank."""
+    alone = "vector(1)"
+    for label, value in labels.items():
+        alone = f'label_replace({alone}, "{label}", "{value}", "", "")'
+    return f"{expr} or on () {alone}"

@@ -10,6 +10,8 @@ from grafana_foundation_sdk.models.dashboard import VariableSort
 from dashboards import panels
 from dashboards.alert_panel import alerts
 from dashboards.parts import (
+    BLUE,
+    GREEN,
     ORANGE,
     RED,
     Panel,
@@ -20,9 +22,10 @@ from dashboards.parts import (
     figure,
     state_timeline,
 )
-from dashboards.promql import server, suite, total
+from dashboards.promql import or_none, server, suite, total
 
 NEWEST_FIRST = VariableSort.ALPHABETICAL_DESC
+UP = {"1": ("up", GREEN), "0": ("down", RED)}
 TROUBLE = 'kind=~"server_exit|stall"'
 
 
@@ -55,12 +58,13 @@ def dashboard() -> Dashboard:
 def _now() -> Iterator[Panel]:
     what = Query(suite("kvchaos_run_info"), "{{scenario}} on {{server}}, seed {{seed}}")
     yield figure("Scenario", "Scenario, server and seed.", [what], names=True, width=8)
-    phase = Query(f"{suite('kvchaos_phase_active')} == 1", "{{phase}} ({{role}})")
+    active = f"{suite('kvchaos_phase_active')} == 1"
+    phase = Query(or_none(active, phase="none", role="the run has ended"), "{{phase}} ({{role}})")
     yield figure("Phase", "The current phase.", [phase], names=True, at_the_end=True)
     up = Query(server("up"), "")
-    yield figure("Server", "Whether its metrics can be scraped.", [up], value_texts={"1": "up", "0": "down"})
+    yield figure("Server", "Whether its metrics can be scraped.", [up], value_texts=UP)
     ended = Query(total(suite("kvchaos_requests_total"), "outcome"), "{{outcome}}")
-    yield figure("Requests", "Requests that have ended so far, by outcome.", [ended])
+    yield figure("Requests", "Requests that have ended so far, by outcome.", [ended], colours=panels.OUTCOMES)
     fired = Query(total(suite("kvchaos_fault_firings_total")), "")
     yield figure("Fault firings", "Firings of all faults so far.", [fired])
 
@@ -70,9 +74,9 @@ def _state_timelines() -> Iterator[Panel]:
         "Phases and faults",
         "When each phase ran and each fault was armed, and whether the server could be scraped.",
         [
-            Query(suite("kvchaos_phase_active"), "{{phase}} ({{role}})"),
-            Query(suite("kvchaos_fault_active"), "{{fault}}: {{kind}}"),
-            Query(server("up"), "server up"),
+            Query(suite("kvchaos_phase_active"), "{{phase}} ({{role}})", BLUE),
+            Query(suite("kvchaos_fault_active"), "{{fault}}: {{kind}}", ORANGE),
+            Query(server("up"), "server up", GREEN),
         ],
     )
 

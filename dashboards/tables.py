@@ -18,7 +18,7 @@ from grafana_foundation_sdk.models.dashboard import (
 )
 from grafana_foundation_sdk.models.prometheus import PromQueryFormat
 
-from dashboards.parts import SOURCE, TALL, WIDE, Query, described
+from dashboards.parts import SOURCE, TALL, WIDE, Query, described, fixed_colour
 
 Column = str
 Overrides = Mapping[Column, Mapping[str, object]]
@@ -47,6 +47,8 @@ def matrix(
     )
     panel = _table(title, about, [query], {}).with_transformation(grid)
     cells = TableColoredBackgroundCellOptions(mode=TableCellBackgroundDisplayMode.BASIC)
+    # Names, and cells without a value, would have the colour of Grafana's default threshold.
+    panel = panel.no_value(" ").color_scheme(fixed_colour("transparent"))
     return panel.mappings([shown]).cell_options(cells)
 
 
