@@ -7,11 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from grafana_foundation_sdk.builders.dashboard import Dashboard, DashboardLink, Row
-from grafana_foundation_sdk.models.dashboard import DashboardLinkType
+from grafana_foundation_sdk.builders.common import GraphThresholdsStyleConfig
+from grafana_foundation_sdk.builders.dashboard import Dashboard, DashboardLink, Row, ThresholdsConfig
+from grafana_foundation_sdk.models.common import GraphThresholdsStyleMode
+from grafana_foundation_sdk.models.dashboard import DashboardLinkType, Threshold, ThresholdsMode
 
 from dashboards.parts import (
     BLUE,
+    GREEN,
     HALF,
     ORANGE,
     QUARTER,
@@ -101,13 +104,17 @@ def _latency() -> Iterator[Panel]:
     ):
         shares = (fleet(f"instance:vllm_{of}:ratio_rate{window}") for window in ("1h", "6h"))
         hour, hours = (f"max({share}) / {ALLOWED}" for share in shares)
-        yield graph(
-            f"{title}: burn rate",
-            f"Share of those over {bound}, divided by the allowed 1 %, of the worst server. "
-            "14.4 over 1h, or 6 over 6h, raises an alert.",
-            "short",
-            [Query(hour, "1h", RED), Query(hours, "6h", ORANGE)],
-            width=QUARTER,
+        yield (
+            graph(
+                f"{title}: burn rate",
+                f"Share of those over {bound}, divided by the allowed 1 %, of the worst server. "
+                "14.4 over 1h, or 6 over 6h, raises an alert.",
+                "short",
+                [Query(hour, "1h", RED), Query(hours, "6h", ORANGE)],
+                width=QUARTER,
+            )
+            .thresholds(_burn_rates())
+            .thresholds_style(GraphThresholdsStyleConfig().mode(GraphThresholdsStyleMode.DASHED))
         )
     for title, metric in (
         ("TTFT, 99 %", "vllm:time_to_first_token_seconds_bucket"),
@@ -121,6 +128,16 @@ def _latency() -> Iterator[Panel]:
             [Query(f"histogram_quantile(0.99, {rates})", "{{instance}}")],
             width=QUARTER,
         )
+
+
+def _burn_rates() -> ThresholdsConfig:
+    """Lines at the burn rates of the alerts."""
+    steps = [
+        Threshold(value=None, color=GREEN),
+        Threshold(value=6, color=ORANGE),
+        Threshold(value=14.4, color=RED),
+    ]
+    return ThresholdsConfig().mode(ThresholdsMode.ABSOLUTE).steps(steps)
 
 
 def _load() -> Iterator[Panel]:

@@ -114,6 +114,15 @@ def test_runbook_and_alerts_query_recorded_series_only() -> None:
     assert set(re.findall(r"\binstance:\w+(?::\w+)?", text)) <= recorded
 
 
+def test_runbook_names_the_alert_of_each_law() -> None:
+    laws = [rule["labels"]["law"] for rule in rules_of(RECORDING) if "labels" in rule]
+    rows = re.findall(r"^\| \[(Vllm\w+)\].* `([\w-]+)` \|$", PAGE.read_text(), re.MULTILINE)
+    assert sorted(laws) == sorted(law for _, law in rows)
+    exprs = {rule["alert"]: rule["expr"] for rule in rules_of(RULE_FILES[1])}
+    used = {alert: re.findall(r'law="([\w-]+)"', expr) for alert, expr in exprs.items()}
+    assert all(used[alert] in ([], [law]) for alert, law in rows)
+
+
 @pytest.mark.prometheus
 def test_promtool_accepts_the_rules_and_the_queries_of_the_runbook(tmp_path: Path, promtool: Path) -> None:
     queries = [line for block in QUERIES.findall(PAGE.read_text()) for line in block.splitlines()]
