@@ -150,7 +150,18 @@ def shows(results: list[Result], healthy: bool, totals: dict[str, float]) -> boo
     if LOAD["check"] == "tier lookups":
         misses = totals["vllm:prefix_cache_queries_total"] - totals["vllm:prefix_cache_hits_total"]
         return totals["vllm:external_prefix_cache_queries_total"] > misses
+    if LOAD["check"] == "finished requests":
+        ended = sum(result.end in ("ok", "aborted") for result in results)
+        return totals["vllm:request_success_total"] < ended
     return None
+
+
+def growth(before: dict[str, float], after: dict[str, float]) -> dict[str, float]:
+    """What counters have grown by, and the gauges as they are."""
+    return {
+        name: value - before.get(name, 0.0) if name.endswith("_total") else value
+        for name, value in after.items()
+    }
 
 
 def main() -> int:
@@ -159,6 +170,7 @@ def main() -> int:
     parser.add_argument("--url", required=True)
     parser.add_argument("--model", required=True)
     options = parser.parse_args()
+    before = metrics(fetch(f"{options.url}/metrics") or "")
     results: list[Result] = []
     for phase in LOAD["phases"]:
         made = run_phase(options.url, options.model, phase)
@@ -168,7 +180,7 @@ def main() -> int:
         results += made
     time.sleep(2.0)
     healthy = fetch(f"{options.url}/health") is not None
-    totals = metrics(fetch(f"{options.url}/metrics") or "")
+    totals = growth(before, metrics(fetch(f"{options.url}/metrics") or ""))
     report(f"/health {'returns 200' if healthy else 'does not return 200'}")
     for name in LOAD["metrics"]:
         report(f"{name} {totals.get(name, 'is missing')}")

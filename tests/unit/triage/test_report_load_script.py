@@ -90,6 +90,13 @@ def test_request_without_an_answer_in_time_is_a_hang(run: Run, tmp_path: Path) -
     assert code == 1
 
 
+def test_counters_are_judged_by_their_growth(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "load.py").write_text(script_of(run, ANSWERS).text or "")
+    growth = runpy.run_path(str(tmp_path / "load.py"))["growth"]
+    before, after = {"a_total": 5.0, "gauge": 1.0}, {"a_total": 7.0, "b_total": 1.0, "gauge": 3.0}
+    assert growth(before, after) == {"a_total": 2.0, "b_total": 1.0, "gauge": 3.0}
+
+
 def test_server_that_answers_with_errors_is_reported(run: Run, tmp_path: Path) -> None:
     _, output, _ = result_of(script_of(run), tmp_path, Behaviour(shape="server_error"))
     assert "HTTP 500" in output
@@ -130,6 +137,7 @@ def test_requests_with_arrival_times_keep_them(run: Run) -> None:
         ("progress/stall", "hang"),
         ("answers/not-golden", "answers"),
         ("accounting/tier-lookups-exceed-misses", "tier lookups"),
+        ("accounting/abandoned-requests", "finished requests"),
         ("server-alive/bad-exit", "none"),
     ],
 )
