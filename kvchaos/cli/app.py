@@ -29,6 +29,7 @@ COMMANDS = {
     "shrink": "shrink_command:shrink_command",
     "bisect": "bisect_command:bisect_command",
     "issue": "issue_command:issue_command",
+    "triage": "triage_command:triage_command",
     "server": "setup_commands:server_app",
     "tools": "setup_commands:tools_app",
     "faults": "faults_command:faults_command",

@@ -7,6 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 from history import layout
 from history.events import (
@@ -55,10 +56,18 @@ class WorkerState:
             self.lag_s += lag_s
 
 
+class CountsFirings(Protocol):
+    """Counts the firings of faults."""
+
+    def count(self) -> Counter[tuple[str, str]]:
+        """Firings so far, by the fault's id and kind."""
+        ...
+
+
 class LiveRunState:
     """Collects events and reports from several threads. A reader must hold `lock`."""
 
-    def __init__(self, plan: RunPlan, firings: FiringCounter) -> None:
+    def __init__(self, plan: RunPlan, firings: CountsFirings) -> None:
         self.lock = threading.RLock()
         self.plan = plan
         self.phase: str | None = None
