@@ -35,7 +35,7 @@ export UV_SYSTEM_CERTS ?= 1
 # An active virtual environment of the user must not be used.
 unexport VIRTUAL_ENV
 
-.PHONY: help demo setup chaos chaos-compose chaos-gpu test aa test-compose matrix nightly nightly-fetch nightly-publish bench-idle bench-judge bench-trace bench-client load-ui test-light test-servers test-everything programs fuzz lint format doctor servers down clean distclean
+.PHONY: help demo setup chaos chaos-compose chaos-gpu test aa test-compose matrix nightly nightly-fetch nightly-publish bench-idle bench-judge bench-trace bench-client load-ui test-light test-servers test-boards test-everything programs panels downloads fuzz lint format doctor servers down clean distclean
 
 help: ## Show this list
 	@echo "usage: make TARGET [NAME=value ...]"
@@ -76,7 +76,10 @@ test-servers: servers programs ## Run the tests with eight releases of vLLM; 36 
 test-compose: setup ## Run the tests with real containers; needs Docker Engine and Compose
 	@$(RUN) pytest tests/compose
 
-test-everything: test test-servers test-compose ## Run all tests
+test-boards: programs ## Draw the dashboards by Grafana's panels of three versions: GRAFANA="11.6.16 12.4.10 13.2.3"
+	@KVCHAOS_GRAFANA="$${GRAFANA:-$$KVCHAOS_GRAFANA}" $(RUN) pytest tests/boards
+
+test-everything: test test-boards test-servers test-compose ## Run all tests
 
 matrix: setup ## Run every scenario on every release, resumably: RELEASES="0.18.0 0.32.0", SCENARIOS=..., SHARD=2/5, KEEP=1
 	@$(RUN) kvchaos matrix $(if $(RELEASES),--releases "$(RELEASES)") $(if $(SCENARIOS),--scenarios "$(SCENARIOS)") \
@@ -137,8 +140,13 @@ doctor: setup ## Check this machine, and print the command that fixes each probl
 programs: setup ## Obtain Prometheus, amtool and Chromium for the tests
 	@$(RUN) kvchaos tools install
 
+panels: setup ## Make the bundles of Grafana's panels, from npm packages of 0.5 GB each: GRAFANA=13.2.3
+	@KVCHAOS_GRAFANA="$${GRAFANA:-$$KVCHAOS_GRAFANA}" $(RUN) python -m tests.boards.panel_bundles
+
 servers: setup ## Install the vLLM releases that the tests use
 	@for release in $(TEST_RELEASES); do $(RUN) kvchaos server install $$release || exit; done
+
+downloads: servers panels ## Install what the tests of several releases and the dashboards need
 
 down: clean ## End Grafana and Prometheus that a run left up
 

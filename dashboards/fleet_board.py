@@ -35,6 +35,8 @@ KNOWN = "vllm:num_requests_running"
 BROKEN = {"0": (" ", "transparent"), "1": ("broken", RED)}
 ALLOWED = 0.01
 """Share of slow tokens that the objective of 99 % allows."""
+BURN_RATES = (6, 14.4)
+"""Of the alerts: over 6h, and over 1h."""
 BY_SERVER = "{{instance}} {{model_name}}"
 FIRING = 'alertname=~"Vllm.+",alertstate="firing",instance=~"$instance"'
 
@@ -114,6 +116,7 @@ def _latency() -> Iterator[Panel]:
                 width=QUARTER,
             )
             .thresholds(_burn_rates())
+            .axis_soft_max(BURN_RATES[-1])
             .thresholds_style(GraphThresholdsStyleConfig().mode(GraphThresholdsStyleMode.DASHED))
         )
     for title, metric in (
@@ -134,8 +137,10 @@ def _burn_rates() -> ThresholdsConfig:
     """Lines at the burn rates of the alerts."""
     steps = [
         Threshold(value=None, color=GREEN),
-        Threshold(value=6, color=ORANGE),
-        Threshold(value=14.4, color=RED),
+        *(
+            Threshold(value=rate, color=colour)
+            for rate, colour in zip(BURN_RATES, (ORANGE, RED), strict=True)
+        ),
     ]
     return ThresholdsConfig().mode(ThresholdsMode.ABSOLUTE).steps(steps)
 

@@ -48,6 +48,8 @@ class TimeRange:
     begin_s: float
     end_s: float
     step_s: int = 1
+    scrape_s: int = 1
+    """From scrape to scrape."""
 
 
 def read(path: Path) -> dict[str, Any]:

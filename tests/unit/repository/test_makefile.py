@@ -18,6 +18,7 @@ ROOT = Path(__file__).parents[3]
 TARGETS = [
     *("demo", "setup", "chaos", "test", "matrix", "bench-idle", "bench-judge", "bench-trace"),
     *("programs", "fuzz", "test-light", "test-servers", "test-compose", "test-everything"),
+    *("test-boards", "panels", "downloads"),
     *("lint", "format", "doctor", "clean", "distclean", "nightly", "nightly-fetch", "nightly-publish"),
 ]
 
@@ -146,10 +147,12 @@ def test_the_last_lines_of_make_test_name_what_did_not_run() -> None:
 
 def test_make_everything_covers_every_test_folder() -> None:
     """Helpers have no tests of their own; e2e runs scenarios that the campaigns in tests/server run."""
-    light, end_to_end, older, alone, servers, compose = commands("test-everything", "pytest")
+    light, end_to_end, boards, older, alone, servers, compose = commands("test-everything", "pytest")
     folders = {path.name for path in (ROOT / "tests").iterdir() if any(path.rglob("test_*.py"))}
     assert folders == {
-        path.split("/")[1] for path in [*light, *servers, *compose, *end_to_end] if path.startswith("tests/")
+        path.split("/")[1]
+        for path in [*light, *servers, *compose, *end_to_end, *boards]
+        if path.startswith("tests/")
     }
     # Contract tests of one release by `make test`, of the others by `make test-servers`.
     assert light[-2:] == ["-m", "not older_release"]
@@ -204,7 +207,8 @@ def test_ci_runs_all_tests() -> None:
     script = (ROOT / ".ci/run").read_text()
     assert [line for line in script.splitlines() if line.startswith("make ")] == [
         "make test",
-        'make servers >"$log" 2>&1 &',
+        'make downloads >"$log" 2>&1 &',
+        "make test-boards",
         "make test-compose",
         "make test-servers",
     ]
