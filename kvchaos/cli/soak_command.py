@@ -72,6 +72,7 @@ def soak_command(
         server=environment,
         workspace=Workspace(cache=cache, runs=log.folder, port=None),
         one_server=log.header.one_server,
+        known=frozenset(line.signature for line in past.signatures),
     )
     console = Console(stderr=True)
     clean_orphans(setup.workspace, console)

@@ -11,11 +11,13 @@ import msgspec
 from msgspec import Meta
 
 from history.verdict import Outcome
+from kvchaos.triage.failure_repeats import RepeatResult, Variant
+from kvchaos.triage.failure_signature import Infrastructure
 
 NightDate = Annotated[str, Meta(pattern=r"^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}Z$")]
 """Start of the night, UTC."""
 Count = Annotated[int, Meta(ge=0)]
-Category = Literal["positive control", "new", "failed before", "known bug"]
+Category = Literal["positive control", "new", "failed before", "known bug", "repeat"]
 """Why a run was made."""
 ControlResult = Literal["found", "missed", "absent"]
 """found: the planted violation was found. missed: it was not. absent: no positive control was judged."""
@@ -35,6 +37,16 @@ class RunSignature(StabilityLine, frozen=True, kw_only=True):
     unexplained: bool = False
     bugs: list[str] = []
     """Ids of the known bugs that it may be."""
+
+
+class RepeatedFailure(StabilityLine, frozen=True, kw_only=True):
+    """Why a run repeats another."""
+
+    number: Count
+    """Of the run that failed."""
+    variant: Variant
+    signature: str
+    """The signature that is looked for."""
 
 
 class ServerUsage(StabilityLine, frozen=True, kw_only=True):
@@ -86,13 +98,15 @@ class CampaignRun(StabilityLine, frozen=True, kw_only=True, tag_field="line", ta
     """Its directory, next to the log."""
     seconds: float
     signatures: list[RunSignature] = []
-    infrastructure: str | None = None
-    """client, environment or server start: why the run says nothing about the server."""
+    infrastructure: Infrastructure | None = None
+    """Why the run says nothing about the server."""
     reason: str = ""
     control: ControlResult | None = None
     """Of a positive control."""
     usage: ServerUsage | None = None
     """Of a night on one server."""
+    repeat: RepeatedFailure | None = None
+    """Of a repeat."""
 
 
 class SignatureCount(StabilityLine, frozen=True, kw_only=True):
@@ -109,6 +123,8 @@ class SignatureCount(StabilityLine, frozen=True, kw_only=True):
     bugs: list[str] = []
     examples: list[tuple[str, Count, str]]
     """Scenario, seed and run directory of the first few."""
+    repeats: RepeatResult | None = None
+    """What the repeats of the first run say; None: it was not repeated."""
 
 
 class StabilityNight(StabilityLine, frozen=True, kw_only=True):

@@ -15,8 +15,10 @@ from kvchaos.stability.campaign_records import (
     SignatureCount,
     StabilityNight,
 )
+from kvchaos.stability.night_repeats import repeat_result
 from kvchaos.stability.run_mix import NextRun
 from kvchaos.stability.usage_slopes import usage_slopes
+from kvchaos.triage.failure_signature import Infrastructure
 
 T = TypeVar("T")
 EXAMPLES = 4
@@ -27,7 +29,7 @@ def campaign_run(
     planned: NextRun,
     verdict: RunVerdict,
     seconds: float,
-    infrastructure: str | None,
+    infrastructure: Infrastructure | None,
     usage: ServerUsage | None = None,
 ) -> CampaignRun:
     """A judged run. A positive control has no signatures: its violation was planted."""
@@ -45,6 +47,7 @@ def campaign_run(
         reason="" if verdict.outcome == "as expected" or not verdict.reasons else verdict.reasons[0],
         control=control_result(verdict) if is_control else None,
         usage=usage,
+        repeat=planned.repeat,
     )
 
 
@@ -73,7 +76,8 @@ def night_line(
     night: str, build: str, runs: Sequence[CampaignRun], seconds: float, complete: bool, folder: str = ""
 ) -> StabilityNight:
     """The counts of a night. `folder`: the name of the folder of its runs."""
-    judged = [run for run in runs if run.infrastructure is None]
+    # Repeats were chosen for a failure: they are no sample of the night.
+    judged = [run for run in runs if run.infrastructure is None and run.repeat is None]
     unknown = (run.reason for run in judged if run.outcome == "unknown")
     return StabilityNight(
         night=night,
@@ -103,7 +107,7 @@ def signature_lines(night: str, build: str, runs: Sequence[CampaignRun]) -> list
     """One line for each signature, the most frequent first."""
     by_signature: dict[str, list[tuple[CampaignRun, RunSignature]]] = {}
     for run in runs:
-        if run.infrastructure is None:
+        if run.infrastructure is None and run.repeat is None:
             for signature in run.signatures:
                 by_signature.setdefault(signature.signature, []).append((run, signature))
     lines = [
@@ -115,6 +119,7 @@ def signature_lines(night: str, build: str, runs: Sequence[CampaignRun]) -> list
             unexplained=any(signature.unexplained for _, signature in found),
             bugs=sorted({bug for _, signature in found for bug in signature.bugs}),
             examples=[(run.scenario, run.seed, run.run) for run, _ in found[:EXAMPLES]],
+            repeats=repeat_result(runs, name),
         )
         for name, found in by_signature.items()
     ]
@@ -127,7 +132,9 @@ def kept_runs(runs: Sequence[CampaignRun]) -> set[str]:
     They are the first few of each signature, and the first few without one that are not as expected.
     """
     kept = {run for line in signature_lines("", "", runs) for _, _, run in line.examples}
-    odd = [run.run for run in runs if run.outcome != "as expected" and not run.signatures]
+    odd = [
+        run.run for run in runs if run.outcome != "as expected" and not run.signatures and run.repeat is None
+    ]
     return kept | set(odd[:EXAMPLES])
 
 

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from kvchaos.stability.campaign_records import Category
+from kvchaos.stability.campaign_records import Category, RepeatedFailure
 
 WEIGHTS: Mapping[Category, int] = {"new": 60, "failed before": 20, "known bug": 20}
 """Shares of a night, in percent. A category without candidates leaves its share to the others."""
@@ -29,6 +29,7 @@ class NextRun:
     number: int
     category: Category
     choice: RunChoice
+    repeat: RepeatedFailure | None = None
 
 
 @dataclass(frozen=True, slots=True)

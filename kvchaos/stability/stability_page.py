@@ -11,7 +11,7 @@ from kvchaos.stability.campaign_records import CampaignRun, StabilityNight
 from kvchaos.stability.oracle_grid import GridRow, OracleGrid, oracle_grid
 from kvchaos.stability.signature_states import TrackedSignature
 from kvchaos.stability.stability_report import StabilityReport
-from kvchaos.stability.stability_summary import repeat_command, slope_cells
+from kvchaos.stability.stability_summary import repeat_command, repeats_text, slope_cells
 
 ReportUrl = Callable[[Path], str | None]
 """Address of the report of a run directory, where there is one."""
@@ -30,6 +30,7 @@ class SignatureRow:
     """One signature."""
 
     tracked: TrackedSignature
+    repeats: str
     issue: str | None
     command: str
     examples: Sequence[RunExample]
@@ -77,6 +78,7 @@ def stability_part(report: StabilityReport, runs: Path | None, report_url: Repor
         signatures=[
             SignatureRow(
                 tracked=each,
+                repeats=repeats_text(each.latest.repeats),
                 issue=report.links.issue(each.signature),
                 command=repeat_command(each),
                 examples=[RunExample(run, url(run)) for _, _, run in each.latest.examples],

@@ -23,6 +23,7 @@ from kvchaos.servers.server_registry import ServerEnv
 from kvchaos.stability.campaign_log import CampaignLog
 from kvchaos.stability.campaign_records import CampaignRun
 from kvchaos.stability.night_counts import campaign_run
+from kvchaos.stability.night_repeats import next_repeat, without_faults
 from kvchaos.stability.run_mix import NextRun, RunMix
 from kvchaos.stability.server_usage import server_usage
 from kvchaos.triage.failure_signature import infrastructure_failure
@@ -45,6 +46,8 @@ class StabilitySetup:
     as_release: Version | None = None
     one_server: bool = False
     """Keep the server from run to run while it stays clean."""
+    known: frozenset[str] = frozenset()
+    """Signatures of earlier nights: only others are repeated."""
 
 
 def run_stability_night(
@@ -79,8 +82,8 @@ def _conduct(
     setup: StabilitySetup, log: CampaignLog, pool: ServerPool, console: Console
 ) -> CampaignRun | None:
     """One judged run; None: a signal cut it short, so that it does not count."""
-    planned = setup.mix.at(log.next_number)
-    following = _request(setup, setup.mix.at(log.next_number + 1)) if setup.one_server else None
+    planned = _planned(setup, log)
+    following = _request(setup, _of_mix(setup, log, made=1)) if setup.one_server else None
     context = CampaignContext(None, pool, following)
     began = monotonic()
     run_dir, interrupted = run_one(_request(setup, planned), _workspace(setup, log), console, None, context)
@@ -89,9 +92,23 @@ def _conduct(
     return _judged(run_dir, planned, began, with_usage=setup.one_server)
 
 
+def _planned(setup: StabilitySetup, log: CampaignLog) -> NextRun:
+    """A repeat that is still needed, or else the next run of the mix."""
+    return next_repeat(log.runs, setup.known, setup.scenarios) or _of_mix(setup, log)
+
+
+def _of_mix(setup: StabilitySetup, log: CampaignLog, made: int = 0) -> NextRun:
+    """The run of the mix after the logged ones, and `made` more."""
+    chosen = setup.mix.at(sum(run.repeat is None for run in log.runs) + made)
+    return replace(chosen, number=log.next_number + made)
+
+
 def _request(setup: StabilitySetup, planned: NextRun) -> RunRequest:
+    scenario = setup.scenarios[planned.choice.scenario]
+    if planned.repeat is not None and planned.repeat.variant == "without faults":
+        scenario = without_faults(scenario)
     return RunRequest(
-        scenario=setup.scenarios[planned.choice.scenario],
+        scenario=scenario,
         server=setup.server,
         seed=planned.choice.seed,
         workers=1,

@@ -11,6 +11,7 @@ from kvchaos.stability.campaign_records import ControlResult, StabilityNight, Us
 from kvchaos.stability.signature_states import State, TrackedSignature
 from kvchaos.stability.stability_report import StabilityReport
 from kvchaos.stability.usage_slopes import slope_text
+from kvchaos.triage.failure_repeats import RepeatResult
 
 CONTROLS: dict[ControlResult, tuple[Tone, str]] = {
     "found": ("good", "found"),
@@ -21,7 +22,17 @@ CONTROLS: dict[ControlResult, tuple[Tone, str]] = {
     "absent": ("bad", "absent: no run with a planted violation was judged, so the night proves nothing"),
 }
 LABELS: dict[State, str] = {"new": "New", "back": "Back", "gone": "Gone"}
-COLUMNS = ("signature", "state", "tonight", "all nights", "since", "known bugs", "issue", "reproduce")
+COLUMNS = (
+    "signature",
+    "state",
+    "tonight",
+    "all nights",
+    "since",
+    "repeats",
+    "known bugs",
+    "issue",
+    "reproduce",
+)
 
 
 def stability_headlines(report: StabilityReport) -> list[Headline]:
@@ -69,8 +80,19 @@ def _tone(found: Sequence[TrackedSignature]) -> Tone:
 
 
 def signature_text(each: TrackedSignature) -> str:
-    """A signature, with the known bugs that explain it."""
-    return f"{each.signature} ({', '.join(each.latest.bugs)})" if each.latest.bugs else each.signature
+    """A signature, with the known bugs that explain it, and what its repeats say."""
+    notes = [*each.latest.bugs, *([repeats_text(each.latest.repeats)] if each.latest.repeats else [])]
+    return f"{each.signature} ({', '.join(notes)})" if notes else each.signature
+
+
+def repeats_text(result: RepeatResult | None) -> str:
+    """Always, flaky or not again, with counts; a dash without repeats."""
+    if result is None:
+        return "-"
+    text = f"{result.occurrence}: {result.with_faults.shown} of {result.with_faults.runs} repeats"
+    if result.only_with_faults is None:
+        return text
+    return f"{text}, {'only with its faults' if result.only_with_faults else 'without its faults, too'}"
 
 
 def _slopes(night: StabilityNight) -> Iterator[Headline]:
@@ -143,6 +165,7 @@ def _cells(each: TrackedSignature, report: StabilityReport) -> tuple[str, ...]:
         str(each.tonight),
         str(each.total),
         each.first_night[:10],
+        repeats_text(each.latest.repeats),
         cell_text(", ".join(each.latest.bugs)) or "-",
         cell_text(report.links.issue(each.signature) or "-"),
         f"`{cell_text(repeat_command(each))}`",

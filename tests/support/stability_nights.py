@@ -19,6 +19,7 @@ from kvchaos.stability.campaign_records import (
 )
 from kvchaos.stability.night_counts import night_line, signature_lines
 from kvchaos.stability.stability_store import append_stability
+from kvchaos.triage.failure_signature import Infrastructure
 
 NEW = "answers/not-golden: request"
 BACK = "server-alive/died: KeyError in vllm.v1.core.sched.scheduler.schedule"
@@ -38,7 +39,7 @@ def campaign_run(
     *signatures: RunSignature,
     outcome: Outcome = "as expected",
     category: Category = "new",
-    infrastructure: str | None = None,
+    infrastructure: Infrastructure | None = None,
     control: ControlResult | None = None,
 ) -> CampaignRun:
     return CampaignRun(

@@ -10,6 +10,7 @@ from kvchaos.stability.campaign_records import CampaignRun, StabilityNight
 from kvchaos.stability.signature_states import State
 from kvchaos.stability.stability_report import StabilityReport
 from kvchaos.stability.stability_summary import repeat_command
+from kvchaos.triage.failure_repeats import RepeatResult
 
 
 class CampaignSignature(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -26,6 +27,8 @@ class CampaignSignature(msgspec.Struct, frozen=True, forbid_unknown_fields=True,
     unexplained: bool
     bugs: list[str]
     """Ids of the known bugs that it may be."""
+    repeats: RepeatResult | None
+    """What its repeats on the last night that shows it say."""
     issue: str | None
     command: str
     """It repeats the first example."""
@@ -55,6 +58,7 @@ def campaign_json(report: StabilityReport) -> bytes:
                 last_night=each.last_night,
                 unexplained=each.latest.unexplained,
                 bugs=each.latest.bugs,
+                repeats=each.latest.repeats,
                 issue=report.links.issue(each.signature),
                 command=repeat_command(each),
             )

@@ -107,14 +107,17 @@ def test_night_ends_before_a_run_would_pass_its_budget(tmp_path: Path, campaign:
 def test_new_signature_is_in_the_morning_lines(
     tmp_path: Path, campaign: ScriptedCampaign, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    campaign.failing = lambda number: number in (2, 5)
+    # Runs 3 to 6 repeat run 2: with its seed, then with others.
+    campaign.failing = lambda number: number in (2, 3, 5)
     assert soak(tmp_path) == 1
     out = capsys.readouterr().out
     assert "Stability: not green: 9 runs of 0.32.0" in out
-    assert f"New: {LEAK}" in out
+    assert f"New: {LEAK} (flaky: 2 of 4 repeats" in out
     assert "Positive control: found" in out
     (line,) = read_stability(tmp_path / "history").signatures
-    assert (line.signature, line.count) == (LEAK, 2)
+    assert (line.signature, line.count) == (LEAK, 1)
+    scenario, seed = campaign.requested[2]
+    assert campaign.requested[3:7] == [(scenario, seed)] * 2 + [(scenario, seed + 1), (scenario, seed + 2)]
 
 
 def test_failure_of_last_night_runs_again_and_is_ongoing(

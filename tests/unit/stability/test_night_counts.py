@@ -15,6 +15,7 @@ from kvchaos.stability.night_counts import (
     signature_lines,
 )
 from kvchaos.stability.run_mix import NextRun, RunChoice
+from kvchaos.triage.failure_signature import Infrastructure
 
 DIED = "server-alive/died: KeyError in vllm.v1.core.sched.scheduler.schedule"
 LEAK = "drained/blocks: gauge"
@@ -62,7 +63,7 @@ def run(
     number: int,
     *signatures: str,
     outcome: Outcome = "as expected",
-    infrastructure: str | None = None,
+    infrastructure: Infrastructure | None = None,
     control: ControlResult | None = None,
 ) -> CampaignRun:
     found = campaign_run(
