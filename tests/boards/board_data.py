@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import lzma
 import subprocess
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -14,19 +15,24 @@ from pathlib import Path
 from prometheus_api_client import PrometheusConnect
 
 from history import layout
+from history.events import ServerReady
+from history.reader import read_history
 from kvchaos.nightly.openmetrics_export import night_families
-from kvchaos.openmetrics_text import GaugeFamily, exposition
+from kvchaos.openmetrics_text import exposition
 from kvchaos.prometheus.program import DATA
+from kvchaos.prometheus.recorded_series import openmetrics_lines
 from kvchaos.stability.campaign_results import read_campaign
 from kvchaos.stability.soak_export import campaign_families, soak_families
 from tests.boards.recorded_servers import BEGIN_S, CREATE, SCRAPE_S, end_s, recorded_servers
 from tests.prometheus.grafana_queries import TimeRange
 from tests.prometheus.stored_prometheus import reopened
+from tests.support.stored import DATA as STORED
 from tests.support.stored import SUFFIX, unpack
 from tests.support.synthetic_nights import NEW, synthetic_year
 from tests.support.synthetic_soaks import ONGOING, SOAK_NIGHTS, START, soak_history, write_campaign
 
 ARCHIVES = Path(__file__).parent / "data"
+NS_PER_S = 1e9
 BEFORE_S = 5
 NIGHTS = 60
 MORNING_S = 8 * 3600
@@ -67,11 +73,30 @@ def stored_run(archive: str, promtool: Path, folder: Path) -> Iterator[OpenedDat
 
 
 @contextmanager
+def replayed_run(archive: Path, promtool: Path, folder: Path) -> Iterator[OpenedData]:
+    """The series that `kvchaos triage` makes of the records of a real run."""
+    history = read_history(unpack(archive, folder))
+    ready, end = history.events_of(ServerReady)[0], history.events[-1]
+    shown = TimeRange(ready.t_ns / NS_PER_S - BEFORE_S, end.t_ns / NS_PER_S)
+    with _blocks("".join(openmetrics_lines(history)), promtool, folder) as prometheus:
+        yield OpenedData(prometheus, shown)
+
+
+@contextmanager
+def replayed_series(exported: Path, promtool: Path, folder: Path) -> Iterator[OpenedData]:
+    """The same, of a run of which only these series are stored."""
+    text = lzma.decompress(exported.read_bytes()).decode()
+    times_s = [float(line.rpartition(" ")[2]) for line in text.splitlines() if not line.startswith("#")]
+    with _blocks(text, promtool, folder) as prometheus:
+        yield OpenedData(prometheus, TimeRange(min(times_s), max(times_s)))
+
+
+@contextmanager
 def exported_nights(promtool: Path, folder: Path) -> Iterator[OpenedData]:
     """A synthetic history of nights."""
     history = synthetic_year(NIGHTS)
     first, last = (datetime.fromisoformat(history.nights[at].night).timestamp() for at in (0, -1))
-    with _blocks(night_families(history), promtool, folder) as prometheus:
+    with _blocks(exposition(night_families(history)), promtool, folder) as prometheus:
         yield OpenedData(prometheus, TimeRange(first - MORNING_S, last + MORNING_S))
 
 
@@ -81,7 +106,7 @@ def exported_soaks(promtool: Path, folder: Path) -> Iterator[OpenedData]:
     campaign = read_campaign(write_campaign(folder / "campaign"))
     families = [*soak_families(soak_history()), *campaign_families([campaign])]
     first = START.timestamp()
-    with _blocks(families, promtool, folder) as prometheus:
+    with _blocks(exposition(families), promtool, folder) as prometheus:
         yield OpenedData(
             prometheus, TimeRange(first - MORNING_S, first + (SOAK_NIGHTS - 1) * 86400 + MORNING_S)
         )
@@ -95,10 +120,10 @@ def production_servers(promtool: Path, folder: Path) -> Iterator[OpenedData]:
 
 
 @contextmanager
-def _blocks(families: Iterable[GaugeFamily], promtool: Path, folder: Path) -> Iterator[PrometheusConnect]:
-    """What is exported as OpenMetrics, made into blocks by promtool."""
+def _blocks(text: str, promtool: Path, folder: Path) -> Iterator[PrometheusConnect]:
+    """OpenMetrics text, made into blocks by promtool."""
     exported, blocks = folder / "history.om", folder / layout.PROMETHEUS_FOLDER / DATA
-    exported.write_text(exposition(families))
+    exported.write_text(text)
     subprocess.run([promtool, *CREATE, exported, blocks], check=True, capture_output=True, timeout=120)
     with reopened(folder, folder) as prometheus:
         yield prometheus
@@ -106,9 +131,22 @@ def _blocks(families: Iterable[GaugeFamily], promtool: Path, folder: Path) -> It
 
 KILLED = partial(stored_run, "kill-and-restart")
 FAULTS = partial(stored_run, "legal-swarm")
+DIED = partial(replayed_series, ARCHIVES / "server-died.om.xz")
+HANG, CORRUPTION = (partial(replayed_run, STORED / f"{name}{SUFFIX}") for name in ("hang", "wrong-answers"))
+NO_PROMETHEUS = {"Scrape duration": "the run had no Prometheus"}
+NO_FAULT = dict.fromkeys(("Fault firings", "Firings", "Phases and faults"), "the scenario has no fault")
+OLD_RELEASE = dict.fromkeys(
+    ("Waiting requests by reason", "CPU tier in use", "Lookup delay"), "vLLM 0.18 does not have the metric"
+)
 NOW = "no server breaks a law at the end of the time shown"
 BOARDS: Mapping[str, tuple[BoardData, ...]] = {
-    "run": (BoardData("killed", KILLED), BoardData("faults", FAULTS)),
+    "run": (
+        BoardData("killed", KILLED),
+        BoardData("faults", FAULTS),
+        BoardData("died", DIED, empty=OLD_RELEASE | NO_FAULT | NO_PROMETHEUS),
+        BoardData("hang", HANG, empty=NO_PROMETHEUS),
+        BoardData("corruption", CORRUPTION, empty=NO_PROMETHEUS),
+    ),
     "campaign": (BoardData("synthetic", exported_soaks, {"signature": ONGOING}),),
     "fleet": (BoardData("recorded", production_servers, empty={"Servers with a broken law": NOW}),),
     "nights": (BoardData("synthetic", exported_nights, {"scenario": NEW.partition("/")[0], "series": NEW}),),

@@ -38,7 +38,14 @@ def test_every_panel_is_drawn_without_a_problem(
 
 
 @pytest.mark.parametrize(
-    ("data", "alerts"), [("killed", {"ServerDown", "ServerRestarted", "RequestsFail"}), ("faults", set())]
+    ("data", "alerts"),
+    [
+        ("killed", {"ServerDown", "ServerRestarted", "RequestsFail"}),
+        ("faults", set()),
+        ("died", {"RequestsFail"}),
+        ("hang", {"Deadlock"}),
+        ("corruption", set()),
+    ],
 )
 def test_run_board_shows_the_conditions_that_a_real_run_met(
     data: str, alerts: set[str], page: BoardPage, requested: Requester
