@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import get_args
 
@@ -16,15 +16,22 @@ IMPACTS: tuple[Impact, ...] = get_args(Impact)
 SEVERE: frozenset[Impact] = frozenset({"server crashes", "requests hang", "wrong answers"})
 
 
-def insert_guide(page: str, releases: Sequence[str], bugs: Sequence[KnownBug]) -> str:
+ShownOn = Mapping[str, Collection[str]]
+"""By id of a bug the releases on which a run of the matrix shows it."""
+
+
+def insert_guide(
+    page: str, releases: Sequence[str], bugs: Sequence[KnownBug], shown: ShownOn | None = None
+) -> str:
     """The page with the guide between its marks; `releases`: oldest first.
 
     Raises ValueError when a mark is missing.
     """
-    return replace_between(page, GUIDE_MARK, "".join(f"{line}\n" for line in _lines(releases, bugs)))
+    lines = _lines(releases, bugs, shown or {})
+    return replace_between(page, GUIDE_MARK, "".join(f"{line}\n" for line in lines))
 
 
-def _lines(releases: Sequence[str], bugs: Sequence[KnownBug]) -> Iterator[str]:
+def _lines(releases: Sequence[str], bugs: Sequence[KnownBug], shown: ShownOn) -> Iterator[str]:
     groups = list(_groups(releases, bugs))
     headings = ("releases", *IMPACTS)
     yield markdown_table(headings, ((_span(each), *_counts(found)) for each, found in groups))
@@ -35,7 +42,7 @@ def _lines(releases: Sequence[str], bugs: Sequence[KnownBug]) -> Iterator[str]:
         yield ""
         severe = [bug for bug in found if _is_severe(bug)]
         for bug in sorted(severe, key=_severity):
-            yield f"- {_item(bug, each)}"
+            yield f"- {_item(bug, each, shown)}"
         yield from _lesser([bug for bug in found if bug not in severe])
         yield ""
 
@@ -66,8 +73,8 @@ def _safest(groups: Sequence[tuple[list[str], list[KnownBug]]]) -> str:
     least = min(counts.values())
     spans = [span for span, count in counts.items() if count == least]
     return (
-        "The releases with the fewest bugs that crash the server, hang requests or change answers "
-        f"({least}): {', '.join(spans[::-1])}."
+        "The releases with the fewest bugs that crash the server, hang requests or change answers are "
+        f"{', '.join(spans[::-1])}; each has {least} of them."
     )
 
 
@@ -80,9 +87,10 @@ def _severity(bug: KnownBug) -> int:
     return IMPACTS.index(bug.guidance.impact) if bug.guidance else len(IMPACTS)
 
 
-def _item(bug: KnownBug, releases: Sequence[str]) -> str:
+def _item(bug: KnownBug, releases: Sequence[str], shown: ShownOn) -> str:
     """What happens, when, what to do, and whether it was reproduced on one of the releases."""
-    found = {tested.release for tested in bug.tested if tested.result == "shows"}.intersection(releases)
+    tested = {each.release for each in bug.tested if each.result == "shows"}
+    found = tested.union(shown.get(bug.id, ())).intersection(releases)
     where = ", ".join(sorted(found, key=Version))
     evidence = f"reproduced on {where}" if found else "in its range of releases, not reproduced"
     if bug.guidance is None:

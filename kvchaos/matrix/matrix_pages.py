@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -275,8 +275,17 @@ def publish(wanted: Published) -> None:
     grid, bugs = grid_of(read_all(wanted.results), known_releases(), names), known_bugs()
     write_whole(wanted.html, heatmap_html(grid, bugs).encode())
     if wanted.document is not None:
-        update_page(wanted.document, lambda text: insert_matrix(_guided(text), grid, bugs))
+        update_page(wanted.document, lambda text: insert_matrix(_guided(text, grid), grid, bugs))
 
 
-def _guided(text: str) -> str:
-    return bug_pages.insert_guide(text, known_releases(), known_bugs())
+def _guided(text: str, grid: Grid) -> str:
+    return bug_pages.insert_guide(text, known_releases(), known_bugs(), shown_on(grid))
+
+
+def shown_on(grid: Grid) -> dict[str, set[str]]:
+    """By id of a bug the releases of the cells in which it showed."""
+    found: dict[str, set[str]] = defaultdict(set)
+    for (_, release), cell in grid.cells.items():
+        for bug in cell.bugs:
+            found[bug].add(release)
+    return found

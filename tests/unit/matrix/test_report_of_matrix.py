@@ -7,13 +7,14 @@ from pathlib import Path
 
 import pytest
 from msgspec.structs import replace
+from packaging.version import Version
 
 from history.verdict import Outcome
 from kvchaos.bugs import bug_pages
 from kvchaos.bugs.bug_catalogue import KnownBug, find_bug, known_bugs
 from kvchaos.matrix import matrix_pages
-from kvchaos.matrix.cells import Cell, CellCause, Results
-from kvchaos.matrix.matrix_pages import Grid, Published, grid_of, heatmap_html, publish
+from kvchaos.matrix.cells import Cell, CellCause, Results, read_all
+from kvchaos.matrix.matrix_pages import Grid, Published, grid_of, heatmap_html, publish, shown_on
 from kvchaos.servers.releases import known_releases
 
 ROOT = Path(__file__).parents[3]
@@ -127,8 +128,23 @@ def test_the_guide_has_each_release_once_and_what_to_do(grid: Grid) -> None:
 def test_the_guide_names_the_releases_with_the_fewest_severe_bugs() -> None:
     named = [find_bug(name, known_bugs()) for name in ("vllm-36533", "vllm-31503")]
     made = bug_pages.insert_guide(PAGE, ("0.18.0", "0.19.0", "0.20.0"), named)
-    assert "or change answers (0): 0.19.0 to 0.20.0." in made
-    assert "or change answers (1): 0.18.0." in bug_pages.insert_guide(PAGE, ("0.18.0",), named)
+    assert "or change answers are 0.19.0 to 0.20.0; each has 0 of them." in made
+    assert "or change answers are 0.18.0; each has 1 of them." in bug_pages.insert_guide(
+        PAGE, ("0.18.0",), named
+    )
+
+
+def test_the_guide_says_reproduced_where_the_matrix_shows_the_bug() -> None:
+    bugs = known_bugs()
+    grid = grid_of(read_all(ROOT / "matrix"), known_releases(), [])
+    shown = shown_on(grid)
+    made = bug_pages.insert_guide(PAGE, known_releases(), bugs, shown)
+    for bug in bugs:
+        severe = bug.guidance is None or bug.guidance.impact in bug_pages.SEVERE
+        for release in shown.get(bug.id, ()):
+            if severe and bug.on(Version(release)):
+                reproduced = re.findall(rf"\({re.escape(f'[{bug.id}]')}\(\S+; reproduced on ([^)]*)\)", made)
+                assert release in ", ".join(reproduced).split(", "), (bug.id, release)
 
 
 @pytest.mark.parametrize("bug", known_bugs(), ids=lambda bug: bug.id)
