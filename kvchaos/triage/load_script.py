@@ -19,7 +19,7 @@ from loadtests.workloads.workload import Prompt, Stage
 
 TEMPLATE = "load_script_template.py"
 MARK = "LOAD: dict[str, Any] = {}\n"
-Check = Literal["server", "hang", "answers", "tier lookups", "finished requests", "none"]
+Check = Literal["server", "hang", "answers", "tier-lookups", "finished-requests", "none"]
 CHECKS: Mapping[str, Check] = {
     "server-alive/died": "server",
     "server-alive/probe-failed": "server",
@@ -27,8 +27,8 @@ CHECKS: Mapping[str, Check] = {
     "progress/stall": "hang",
     "answers/not-golden": "answers",
     "answers/not-repeated": "answers",
-    "accounting/tier-lookups-exceed-misses": "tier lookups",
-    "accounting/abandoned-requests": "finished requests",
+    "accounting/tier-lookups-exceed-misses": "tier-lookups",
+    "accounting/abandoned-requests": "finished-requests",
 }
 """What the script looks at, by rule."""
 METRICS = (

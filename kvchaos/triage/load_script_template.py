@@ -147,10 +147,10 @@ def shows(results: list[Result], healthy: bool, totals: dict[str, float]) -> boo
         return any(result.end in ("TimeoutError", "timeout") for result in results)
     if LOAD["check"] == "answers":
         return bool(different_answers(results))
-    if LOAD["check"] == "tier lookups":
+    if LOAD["check"] == "tier-lookups":
         misses = totals["vllm:prefix_cache_queries_total"] - totals["vllm:prefix_cache_hits_total"]
         return totals["vllm:external_prefix_cache_queries_total"] > misses
-    if LOAD["check"] == "finished requests":
+    if LOAD["check"] == "finished-requests":
         ended = sum(result.end in ("ok", "aborted") for result in results)
         return totals["vllm:request_success_total"] < ended
     return None

@@ -107,6 +107,7 @@ SPACED_NAMES = {
     "open sockets",
 }
 SPACED_NAMES |= {"caused by", "server start", "positive control", "failed before", "known bug"}
+SPACED_NAMES |= {"without faults"}
 """Values of our types, and names of clients, that are more than one word."""
 
 

@@ -134,7 +134,7 @@ def test_the_guide_names_the_releases_with_the_fewest_severe_bugs() -> None:
     )
 
 
-def test_the_guide_says_reproduced_where_the_matrix_shows_the_bug() -> None:
+def test_bug_that_the_matrix_shows_is_reproduced_in_the_guide() -> None:
     bugs = known_bugs()
     grid = grid_of(read_all(ROOT / "matrix"), known_releases(), [])
     shown = shown_on(grid)

@@ -136,8 +136,8 @@ def test_requests_with_arrival_times_keep_them(run: Run) -> None:
         ("server-alive/died", "server"),
         ("progress/stall", "hang"),
         ("answers/not-golden", "answers"),
-        ("accounting/tier-lookups-exceed-misses", "tier lookups"),
-        ("accounting/abandoned-requests", "finished requests"),
+        ("accounting/tier-lookups-exceed-misses", "tier-lookups"),
+        ("accounting/abandoned-requests", "finished-requests"),
         ("server-alive/bad-exit", "none"),
     ],
 )
