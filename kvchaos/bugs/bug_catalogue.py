@@ -64,7 +64,7 @@ class Shows(Strict):
     """Rules that such a run may break. The name of an oracle stands for all that it finds, and for what it
     cannot judge."""
     hides: tuple[Name, ...] = ()
-    """Bugs that do not show in this scenario where this one does, since it ends the run before them."""
+    """Bugs that show only by chance in this scenario where this one does, since it ends the run early."""
     declared_by: Name | None = None
     """The kind of fault that declares these findings as its effect: no expectation comes of them."""
     subjects: Subjects = Field(default_factory=dict)
@@ -246,7 +246,7 @@ def of_bugs(scenario: str, release: Version, bugs: Sequence[KnownBug]) -> Expect
         (bug, shows) for bug in bugs for shows in bug.showing(scenario, release) if shows.declared_by is None
     ]
     hidden = {name for _, shows in showing for name in shows.hides}
-    expected = [_expected(bug, shows) for bug, shows in showing if bug.id not in hidden]
+    expected = [_expected(bug, shows, hidden=bug.id in hidden) for bug, shows in showing]
     return Expectation(
         releases=f"=={release}",
         fail=_unique(rule for bug in expected for rule in bug.always),
@@ -289,15 +289,17 @@ def _undeclared(scenario: Scenario, bugs: Sequence[KnownBug]) -> Iterator[Shows]
                 yield shows
 
 
-def _expected(bug: KnownBug, shows: Shows) -> ExpectedBug:
+def _expected(bug: KnownBug, shows: Shows, *, hidden: bool) -> ExpectedBug:
+    always = () if hidden else shows.always
+    by_chance = _unique((*shows.always, *shows.by_chance)) if hidden else shows.by_chance
     return ExpectedBug(
         id=bug.id,
         reference=bug.reference,
         title=bug.title,
         mechanism=bug.mechanism,
         link=bug.links[0] if bug.links else None,
-        always=shows.always,
-        by_chance=shows.by_chance,
+        always=always,
+        by_chance=by_chance,
         signatures=bug.signatures,
         subjects=shows.subjects,
     )

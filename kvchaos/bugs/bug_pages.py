@@ -167,7 +167,7 @@ def _shows(shows: Shows) -> str:
     if shows.declared_by is not None:
         parts.append(f"as the declared effect of the fault {shows.declared_by}")
     if shows.hides:
-        parts.append(f"instead of {', '.join(shows.hides)}")
+        parts.append(f"mostly before {', '.join(shows.hides)} can show")
     return f"{where}: {'; '.join(parts)}"
 
 
