@@ -22,7 +22,7 @@ from kvchaos.paths import Workspace, cache_folder, runs_folder
 from kvchaos.planning.run_plan import make_run_dir
 from kvchaos.planning.scenario_file import find_scenario, load_scenario, scenario_files
 from kvchaos.servers.server_registry import ServerEnv, find_server
-from kvchaos.stability.campaign_log import CampaignHeader, CampaignLog, read_log, start_log
+from kvchaos.stability.campaign_log import CampaignHeader, CampaignLog, resume_log, start_log
 from kvchaos.stability.campaign_records import CampaignRun, StabilityNight
 from kvchaos.stability.mix_sources import CONTROL, mix_of, one_server_mix
 from kvchaos.stability.night_counts import night_line, signature_lines
@@ -98,7 +98,7 @@ def _log(
     resume: Path | None, runs: Path | None, server: ServerEnv, budget_s: float, *, one_server: bool
 ) -> CampaignLog:
     if resume is not None:
-        log = read_log(resume)
+        log = resume_log(resume)
         if log.header.server != server.name:
             other = log.header.server
             raise UsageError(f"{resume}: is a night of {other}; give --server {other}")

@@ -1,4 +1,4 @@
-"""A stored run as OpenMetrics text: what a Prometheus beside it would have scraped of server and suite. Pure.
+"""A stored run as OpenMetrics text: what Prometheus would have scraped of server and suite. Pure.
 
 `promtool tsdb create-blocks-from openmetrics` makes a database of it. Stored runs of `--prometheus` have one.
 """

@@ -84,6 +84,22 @@ def create_monitor(plan: RunPlan, run_dir: Path, prometheus: Prometheus | None) 
     return PrometheusMonitor(plan, prometheus.plan, run_dir, prometheus.service)
 
 
+def wait_for(service: ManagedPrometheus, condition: Callable[[], bool], unmet: str) -> str | None:
+    """Poll until the condition is met. Returns None, or the last problem at the deadline.
+
+    `unmet`: the problem while it is not. Raises UsageError when Prometheus ends.
+    """
+
+    def problem() -> str | None:
+        service.check()
+        try:
+            return None if condition() else unmet
+        except Unreachable as error:
+            return str(error)
+
+    return poll(problem, lambda last: last is None, READY_S, POLL_S)
+
+
 class PrometheusMonitor:
     """A Prometheus and the exporter of the suite that it scrapes, for one run."""
 
@@ -122,14 +138,7 @@ class PrometheusMonitor:
 
         Raises UsageError when Prometheus ends.
         """
-        return poll(lambda: self._problem(condition), lambda problem: problem is None, READY_S, POLL_S)
-
-    def _problem(self, condition: Callable[[], bool]) -> str | None:
-        self.service.check()
-        try:
-            return None if condition() else "it does not scrape the server"
-        except Unreachable as error:
-            return str(error)
+        return wait_for(self.service, condition, "it does not scrape the server")
 
     def catch_up(self) -> None:
         """Wait for a scrape of server and suite that begins now or later, a little while."""

@@ -13,17 +13,15 @@ from history import layout
 from history.plan import PrometheusPlan
 from history.reader import History
 from kvchaos.errors import UsageError
-from kvchaos.polling import poll
 from kvchaos.prometheus.local_prometheus import LocalPrometheus, prometheus_command
 from kvchaos.prometheus.program import CONFIG, DATA, need_prometheus, version_of
-from kvchaos.prometheus.queries import PrometheusClient, Unreachable
+from kvchaos.prometheus.queries import PrometheusClient
 from kvchaos.prometheus.recorded_series import openmetrics_lines, step_s
+from kvchaos.prometheus.run_monitor import READY_S, wait_for
 from kvchaos.stacks.local_stack import choose_port
 from kvchaos.stacks.process_registry import ProcessRegistry
 from kvchaos.stacks.server_command import HOST
 
-READY_S = 60.0
-POLL_S = 0.1
 RETENTION = "100y"
 SERIES = "run.om"
 
@@ -87,17 +85,9 @@ def _write_data(history: History, program: Path, scratch: Path) -> None:
 
 def _wait_ready(service: LocalPrometheus, url: str) -> None:
     client = PrometheusClient(url)
-
-    def problem() -> str | None:
-        service.check()
-        try:
-            return None if client.is_responding() else "it does not answer queries"
-        except Unreachable as error:
-            return str(error)
-
     try:
-        last = poll(problem, lambda each: each is None, READY_S, POLL_S)
+        problem = wait_for(service, client.is_responding, "it does not answer queries")
     finally:
         client.close()
-    if last is not None:
-        raise UsageError(f"Prometheus is not ready after {READY_S:g} s: {last}")
+    if problem is not None:
+        raise UsageError(f"Prometheus is not ready after {READY_S:g} s: {problem}")

@@ -66,11 +66,13 @@ def start_log(folder: Path, header: CampaignHeader) -> CampaignLog:
 
 
 def read_log(folder: Path) -> CampaignLog:
-    """The log of a night, without an incomplete last line. Raises UsageError with file, line and problem."""
+    """The log of a night, without an incomplete last line. Raises UsageError with file, line and problem.
+
+    It writes nothing: the night may still run.
+    """
     path = folder / LOG
     if not path.is_file():
         raise UsageError(f"{path}: is not there; give the folder of a night")
-    cut_incomplete_line(path)
     lines = read_json_lines(path, log_lines)
     header = lines[0] if lines else None
     if not isinstance(header, CampaignHeader):
@@ -81,6 +83,13 @@ def read_log(folder: Path) -> CampaignLog:
             raise UsageError(f"{path}:{number + 2}: is not run {number}")
         runs.append(run)
     return CampaignLog(folder, header, runs)
+
+
+def resume_log(folder: Path) -> CampaignLog:
+    """The log of a night that goes on; what a kill has cut is removed. Raises UsageError."""
+    log = read_log(folder)
+    cut_incomplete_line(folder / LOG)
+    return log
 
 
 def _append(path: Path, line: StabilityLine) -> None:

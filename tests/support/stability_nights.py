@@ -4,11 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import msgspec
-
-from history import layout
-from history.verdict import Cause, OracleResult, Outcome, RunVerdict, Verdict
-from kvchaos.stability.campaign_log import CampaignHeader, start_log
+from history.verdict import OracleResult, Outcome, Verdict
 from kvchaos.stability.campaign_records import (
     CampaignRun,
     Category,
@@ -20,10 +16,11 @@ from kvchaos.stability.campaign_records import (
 from kvchaos.stability.night_counts import night_line, signature_lines
 from kvchaos.stability.stability_store import append_stability
 from kvchaos.triage.failure_signature import Infrastructure
+from tests.support.campaign_folders import write_campaign_folder
 
 NEW = "answers/not-golden: request"
 BACK = "server-alive/died: KeyError in vllm.v1.core.sched.scheduler.schedule"
-GONE = "drained/blocks-held: gauge"
+GONE = "drained/blocks-leaked: gauge"
 KNOWN = "accounting/tier-lookups-exceed-misses: vllm:external_prefix_cache_queries"
 BUG = "vllm-57596"
 BUILD = "0.32.0"
@@ -95,41 +92,19 @@ def write_stability(history: Path, runs: Path, last: int = 20) -> None:
         # Its seven nights without the signature end tonight.
         lines = [signature_line(day, GONE)] if day == last - 7 else []
         append_stability(history, quiet_night(day), [*lines, signature_line(day, KNOWN, [BUG])])
-    folder = runs / "soak-tonight"
-    folder.mkdir(parents=True)
-    header = CampaignHeader(
-        night=stability_date(last), server=BUILD, build=BUILD, stack="local", budget_s=600.0
+    folder = write_campaign_folder(
+        runs / "soak-tonight", stability_date(last), BUILD, TONIGHT, oracle_results
     )
-    log = start_log(folder, header)
-    for run in TONIGHT:
-        log.add(run)
-        write_verdict(folder / run.run, run)
     night = night_line(stability_date(last), BUILD, TONIGHT, 120.0, complete=True, folder=folder.name)
     append_stability(history, night, signature_lines(stability_date(last), BUILD, TONIGHT))
 
 
-def write_verdict(run_dir: Path, run: CampaignRun) -> None:
-    """Its first oracle fails where the run has a signature."""
-    run_dir.mkdir()
-    results = [
+def oracle_results(run: CampaignRun) -> list[OracleResult]:
+    """The first oracle fails where the run has a signature."""
+    failed = (bool(run.signatures), False, False)
+    return [
         OracleResult(
-            oracle=name, verdict=Verdict.FAIL if failed else Verdict.PASS, summary=f"{name} of {run.run}"
+            oracle=name, verdict=Verdict.FAIL if fails else Verdict.PASS, summary=f"{name} of {run.run}"
         )
-        for name, failed in zip(ORACLES, (bool(run.signatures), False, False), strict=True)
+        for name, fails in zip(ORACLES, failed, strict=True)
     ]
-    verdict = RunVerdict(
-        run_id=run.run,
-        scenario=run.scenario,
-        server=BUILD,
-        seed=run.seed,
-        outcome=run.outcome,
-        reasons=[],
-        expected_failures=[],
-        issue=None,
-        results=results,
-        causes=[
-            Cause(rule=each.signature.partition(":")[0], signature=each.signature, violations=1)
-            for each in run.signatures
-        ],
-    )
-    (run_dir / layout.VERDICT).write_bytes(msgspec.json.encode(verdict))

@@ -7,13 +7,12 @@ from pathlib import Path
 
 import msgspec
 
-from history import layout
-from history.verdict import OracleResult, Outcome, RunVerdict, Verdict
-from kvchaos.stability.campaign_log import CampaignHeader, start_log
+from history.verdict import OracleResult, Outcome, Verdict
 from kvchaos.stability.campaign_records import CampaignRun, Category, RunSignature
 from kvchaos.stability.night_counts import night_line, signature_lines
 from kvchaos.stability.signature_states import QUIET_NIGHTS
 from kvchaos.stability.stability_store import StabilityHistory
+from tests.support.campaign_folders import write_campaign_folder
 
 START = datetime(2026, 10, 1, 2, 0, tzinfo=UTC)
 SOAK_NIGHTS = QUIET_NIGHTS + 5
@@ -84,32 +83,13 @@ def _run(
 
 def write_campaign(folder: Path, night: int = SOAK_NIGHTS - 1) -> Path:
     """The folder of a night with its log and the verdict of each run."""
-    folder.mkdir()
-    header = CampaignHeader(night=night_of(night), server=BUILD, build=BUILD, stack="local", budget_s=3600.0)
-    log = start_log(folder, header)
-    for run in campaign_runs(night):
-        log.add(run)
-        run_dir = folder / run.run
-        run_dir.mkdir()
-        (run_dir / layout.VERDICT).write_bytes(msgspec.json.encode(_verdict(run)))
-    return folder
+    return write_campaign_folder(folder, night_of(night), BUILD, campaign_runs(night), _results)
 
 
-def _verdict(run: CampaignRun) -> RunVerdict:
+def _results(run: CampaignRun) -> list[OracleResult]:
     failing = {each.signature.partition("/")[0] for each in run.signatures}
     results = [_result(oracle, Verdict.FAIL) for oracle in sorted(failing)]
-    results.append(_result("client", Verdict.UNKNOWN if run.outcome == "unknown" else Verdict.PASS))
-    return RunVerdict(
-        run_id=run.run,
-        scenario=run.scenario,
-        server=BUILD,
-        seed=run.seed,
-        outcome=run.outcome,
-        reasons=[],
-        expected_failures=[],
-        issue=None,
-        results=results,
-    )
+    return [*results, _result("client", Verdict.UNKNOWN if run.outcome == "unknown" else Verdict.PASS)]
 
 
 def _result(oracle: str, verdict: Verdict) -> OracleResult:

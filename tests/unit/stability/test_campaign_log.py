@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from kvchaos.errors import UsageError
-from kvchaos.stability.campaign_log import LOG, CampaignHeader, CampaignLog, read_log, start_log
+from kvchaos.stability.campaign_log import LOG, CampaignHeader, CampaignLog, read_log, resume_log, start_log
 from kvchaos.stability.campaign_records import CampaignRun, SignatureCount, StabilityNight
 from kvchaos.stability.run_retention import keep_verdicts_only
 from kvchaos.stability.stability_store import (
@@ -61,7 +61,7 @@ def line(date: str = NIGHT) -> SignatureCount:
 
 def test_resumed_night_goes_on_after_its_last_judged_run(tmp_path: Path) -> None:
     log_of(tmp_path, 3)
-    again = read_log(tmp_path)
+    again = resume_log(tmp_path)
     assert (again.header, again.next_number, again.used_s) == (HEADER, 3, 60.0)
     again.add(run(3))
     assert [each.number for each in read_log(tmp_path).runs] == [0, 1, 2, 3]
@@ -72,10 +72,19 @@ def test_kill_while_a_line_is_written_loses_that_line_only(tmp_path: Path, cut: 
     log_of(tmp_path, 3)
     path = tmp_path / LOG
     path.write_bytes(path.read_bytes()[:-cut])
-    again = read_log(tmp_path)
+    again = resume_log(tmp_path)
     assert again.next_number == 2
     again.add(run(2))
     assert read_log(tmp_path).next_number == 3
+
+
+def test_reading_the_log_of_a_running_night_writes_nothing(tmp_path: Path) -> None:
+    log_of(tmp_path, 3)
+    path = tmp_path / LOG
+    path.write_bytes(path.read_bytes()[:-20])
+    before = path.read_bytes()
+    assert read_log(tmp_path).next_number == 2
+    assert path.read_bytes() == before
 
 
 def test_run_out_of_order_is_refused(tmp_path: Path) -> None:

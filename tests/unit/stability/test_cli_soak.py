@@ -20,7 +20,7 @@ from kvchaos.stability.stability_store import read_stability
 from tests.support.fake_server_runs import register_fake
 from tests.support.histories import clean_run
 
-LEAK = "drained/blocks-held: gauge"
+LEAK = "drained/blocks-leaked: gauge"
 
 
 @dataclass
@@ -59,7 +59,7 @@ class ScriptedCampaign:
         scenario, seed = self.requested[number]
         failed = self.failing(number)
         outcome: Outcome = "not as expected" if failed else "as expected"
-        cause = Cause(rule="drained/blocks-held", signature=LEAK, violations=1, unexplained=True)
+        cause = Cause(rule="drained/blocks-leaked", signature=LEAK, violations=1, unexplained=True)
         effect = FaultEffect(
             fault="flip",
             kind="corrupt",

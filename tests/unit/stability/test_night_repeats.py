@@ -15,7 +15,7 @@ from kvchaos.triage.failure_repeats import Variant
 from tests.support.stability_nights import campaign_run, stability_date, unexplained
 from tests.support.triage_runs import triage_scenario
 
-LEAK, DIED = "drained/blocks-held: gauge", "server-alive/died: server"
+LEAK, DIED = "drained/blocks-leaked: gauge", "server-alive/died: server"
 FAULT = FaultSpec(id="miss", kind="lookup_miss", trigger=Trigger(nth=(1,)))
 SCENARIOS = {"aborts": triage_scenario(faults=(FAULT,))}
 VARIANTS: list[Variant] = ["same seed", "same seed", "other seed", "other seed", "without faults"]

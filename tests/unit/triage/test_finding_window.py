@@ -14,7 +14,7 @@ from kvchaos.triage.finding_window import AROUND_S, FindingWindow, finding_windo
 from tests.support.histories import clean_run
 
 NS_PER_S = 1_000_000_000
-DIED, LEAK = "server-alive/died", "drained/blocks-held"
+DIED, LEAK = "server-alive/died", "drained/blocks-leaked"
 
 
 @pytest.fixture(scope="module")
