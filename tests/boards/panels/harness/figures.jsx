@@ -47,21 +47,22 @@ export function Figure({ width, height, prepared, request, report }) {
       wideLayout={options.wideLayout}
     />
   );
-  return (
-    <VizRepeater
-      getValues={() => values}
-      getAlignmentFactors={getDisplayValueAlignmentFactors}
-      renderValue={draw}
-      width={width}
-      height={height}
-      source={prepared}
-      itemSpacing={3}
-      renderCounter={1}
-      autoGrid={true}
-      orientation={options.orientation ?? 'auto'}
-    />
-  );
+  return <Repeated {...{ width, height, prepared, values, draw }} itemSpacing={3} autoGrid={true} />;
 }
+
+const Repeated = ({ width, height, prepared, values, draw, ...layout }) => (
+  <VizRepeater
+    getValues={() => values}
+    getAlignmentFactors={getDisplayValueAlignmentFactors}
+    renderValue={draw}
+    width={width}
+    height={height}
+    source={prepared}
+    renderCounter={1}
+    orientation={prepared.options.orientation ?? 'auto'}
+    {...layout}
+  />
+);
 
 const sizesOf = ({ sizing, minVizWidth, minVizHeight, maxVizHeight }) =>
   sizing === 'manual'
@@ -89,18 +90,5 @@ export function Bars({ width, height, prepared, request, report }) {
       theme={request.theme}
     />
   );
-  return (
-    <VizRepeater
-      getValues={() => values}
-      getAlignmentFactors={getDisplayValueAlignmentFactors}
-      renderValue={draw}
-      width={width}
-      height={height}
-      source={prepared}
-      itemSpacing={8}
-      renderCounter={1}
-      {...sizesOf(options)}
-      orientation={options.orientation ?? 'auto'}
-    />
-  );
+  return <Repeated {...{ width, height, prepared, values, draw }} itemSpacing={8} {...sizesOf(options)} />;
 }
