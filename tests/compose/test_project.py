@@ -17,6 +17,7 @@ from kvchaos.paths import cache_folder
 from kvchaos.servers.served_model import HUB_MODEL_TOKEN_BYTES
 from kvchaos.servers.server_registry import find_server
 from tests.server.bench import NEW, Bench, need, own_cache
+from tests.support.free_port import free_port
 
 pytestmark = pytest.mark.compose
 ACCEPT = Path(__file__).with_name("accept_arguments.py")
@@ -106,10 +107,10 @@ def test_containers_bind_loopback_only_and_drop_privileges(
 def test_cpu_project_differs_from_the_gpu_project_in_the_server_only(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("KVCHAOS_PROMETHEUS_PORT", str(free_port()))
     twins = []
     for stack in ("compose-cpu", "compose-gpu"):
         (tmp_path / stack).mkdir()
-        monkeypatch.setenv("KVCHAOS_PROMETHEUS_PORT", "39090")
         _, content = project(tmp_path / stack, monkeypatch, "aborts", "--stack", stack)
         twins.append(content["services"])
     cpu, gpu = twins

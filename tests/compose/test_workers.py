@@ -18,7 +18,7 @@ from kvchaos.stacks.compose.images import build_variables
 from kvchaos.stacks.compose.project import environment, owner, project_files
 from tests.server.bench import NEW
 from tests.support.fake_server_runs import Bench, finished, scenario
-from tests.support.joining_workers import free_port
+from tests.support.free_port import free_port
 
 pytestmark = pytest.mark.compose
 WORKERS = 3

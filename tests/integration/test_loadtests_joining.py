@@ -23,7 +23,8 @@ from loadtests.distributed.master_protocol import (
 from loadtests.messages import EXIT_NOT_NEEDED, PhaseDone, Ready, Report
 from loadtests.processes import LoadProcesses
 from tests.fakes.openai_server import Behaviour, FakeServer
-from tests.support.joining_workers import free_port, joining, worker
+from tests.support.free_port import free_port
+from tests.support.joining_workers import joining, worker
 from tests.support.load_processes import PATIENCE_S, phase, records, wait_for, write_plan
 
 SLOW = Behaviour(token_s=1.0)

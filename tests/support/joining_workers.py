@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from loadtests.processes import LoadProcesses
+from tests.support.free_port import free_port
 from tests.support.load_processes import PATIENCE_S
 
 ROOT = Path(__file__).parents[2]
@@ -23,14 +23,6 @@ class Joining:
     load: LoadProcesses
     port: int
     workers: list[subprocess.Popen[bytes]]
-
-
-def free_port() -> int:
-    """A TCP port that was free on loopback a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port
 
 
 @contextmanager

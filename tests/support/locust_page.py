@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,15 +11,15 @@ from pathlib import Path
 
 import httpx2 as httpx
 
+from tests.support.free_port import free_port
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
 @contextmanager
 def locust_page(folder: Path, host: str) -> Iterator[httpx.Client]:
     """Locust with its web page, spoken to as a browser would."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     command = [sys.executable, "-m", "locust", "-f", "loadtests/locustfile.py", "--host", host]
     with (folder / "locust.log").open("wb") as log:
         process = subprocess.Popen(
