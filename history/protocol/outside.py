@@ -113,7 +113,7 @@ class SlowRead(OutsideFiring, frozen=True):
 
 
 class WrongRequestsSent(OutsideFiring, frozen=True):
-    """An entry for each request in all four."""
+    """An entry for each request that was sent, in the first four."""
 
     forms: Sequence[str] = ()
     statuses: Sequence[int] = ()
@@ -121,6 +121,8 @@ class WrongRequestsSent(OutsideFiring, frozen=True):
     ms: Sequence[int] = ()
     bodies: Sequence[str] = ()
     """Begins of the answers."""
+    unsent: Sequence[str] = ()
+    """Forms that were not sent, because the fault was healed first."""
 
 
 class CachesReset(OutsideFiring, frozen=True):

@@ -10,7 +10,7 @@ from enum import StrEnum
 from history.expected_findings import Expectation
 from history.verdict import Cause, FaultEffect, Gap, OracleResult, Outcome, Verdict
 from kvchaos.bugs.bug_matching import is_strange
-from oracles import all_rules
+from oracles import all_rules, faults_fired
 from oracles.findings import oracle_of
 
 
@@ -115,8 +115,11 @@ def evaluate(
     `cut` says why.
     """
     by_match: dict[ExpectationMatch, list[str]] = {kind: [] for kind in ExpectationMatch}
+    faults_proved = _faults_proved(results)
     for result in results:
         match = match_expectation(result, expectation, causes)
+        if match is ExpectationMatch.NOT_EXPECTED and not faults_proved:
+            match = _without_proved_faults(result, expectation, causes)
         by_match[match] += _reasons(result, expectation, causes)
     wrong, unknown = by_match[ExpectationMatch.NOT_EXPECTED], by_match[ExpectationMatch.UNKNOWN]
     wrong.extend(effect_text(effect) for effect in effects if effect.missing)
@@ -132,6 +135,25 @@ def evaluate(
         line for result in results if result.oracle in must for line in _reasons(result, expectation, causes)
     ]
     return "as expected", [*came, *(effect_text(effect) for effect in effects if effect.explains)]
+
+
+def _faults_proved(results: Sequence[OracleResult]) -> bool:
+    """Whether no fault of the run is in doubt."""
+    return not any(
+        result.oracle == faults_fired.NAME and result.verdict is Verdict.UNKNOWN for result in results
+    )
+
+
+def _without_proved_faults(
+    result: OracleResult, expectation: Expectation, causes: Sequence[Cause]
+) -> ExpectationMatch:
+    """What an unexpected result is when a fault of the run is in doubt.
+
+    A violation that should have come and did not is unknown then: the fault may be what brings it.
+    """
+    expected = _oracle_expectation(result.oracle, expectation)
+    only_absent = expected.must and not result.missing and not unexpected(result, expectation, causes)
+    return ExpectationMatch.UNKNOWN if only_absent else ExpectationMatch.NOT_EXPECTED
 
 
 def effect_text(effect: FaultEffect) -> str:

@@ -96,8 +96,8 @@ class _MalformedRequests:
     """One injection: all its requests, from the first to the last response."""
 
     def __init__(self, forms: tuple[RawRequest, ...], injection: DueInjection, target: ClientTarget) -> None:
-        sent, wait_s = chosen(forms, injection.params["form"]), float(injection.params["duration_s"])
-        self._sender = RequestSender(sent, target, wait_s)
+        self._forms = chosen(forms, injection.params["form"])
+        self._sender = RequestSender(self._forms, target, float(injection.params["duration_s"]))
 
     def apply(self) -> None:
         self._sender.start()
@@ -119,6 +119,7 @@ class _MalformedRequests:
             statuses=[answer.status or NO_STATUS for answer in answers],
             ms=[round(answer.ms) for answer in answers],
             bodies=[answer.body for answer in answers],
+            unsent=[form.name for form in self._forms[len(answers) :]],
         )
 
 
@@ -128,13 +129,18 @@ def refused_status(status: int) -> bool:
 
 
 def _refused(case: FiredFault) -> Doubt | None:
-    """The server refused requests that cannot be served, by its own status."""
+    """All requests were sent, and the server refused some of them by its own status."""
     for line in case.fired:
-        sent = line.firing
-        statuses = sent.statuses if isinstance(sent, WrongRequestsSent) else ()
-        if not any(map(refused_status, statuses)):
+        sent = line.firing if isinstance(line.firing, WrongRequestsSent) else WrongRequestsSent()
+        if not any(map(refused_status, sent.statuses)):
             return case.doubt(
                 "none-refused", f"the server refused none of the requests at invocation {line.n}"
+            )
+        if sent.unsent:
+            return case.doubt(
+                "not-all-sent",
+                f"the phase ended before {len(sent.unsent)} of the requests at invocation {line.n} were sent",
+                {"unsent": len(sent.unsent)},
             )
     return None
 

@@ -127,6 +127,16 @@ def test_collateral_rule_is_tolerated_and_other_rules_are_not() -> None:
     assert reasons[-1].split()[0] == "accounting/first-tokens"
 
 
+@pytest.mark.parametrize(
+    ("rules", "outcome"),
+    [([], "unknown"), (["first-tokens"], "not as expected"), (["claimed-exceeds-loaded"], "unknown")],
+)
+def test_absent_bug_is_unknown_while_a_fault_is_in_doubt(rules: list[str], outcome: Outcome) -> None:
+    ids = [f"accounting/{rule}" for rule in rules]
+    accounting = broken("accounting", *ids) if ids else result("accounting", P)
+    assert evaluate([accounting, result("faults-fired", U)], BY_RULE, None, ())[0] == outcome
+
+
 DEATH = Cause(
     rule="server-alive/died",
     signature="server-alive/died: server",

@@ -12,10 +12,12 @@ from tests.support.outside_fault_phase import Struck, answered
 from tests.support.synthetic_records import fault, make_plan
 
 
-def doubt(forms: list[int | str], statuses: list[int | str]) -> str | None:
+def doubt(
+    forms: list[int | str], statuses: list[int | str], unsent: list[int | str] | None = None
+) -> str | None:
     phase = Struck("malformed_request", [answered("chaos-1", 500, 900)])
     bodies: list[int | str] = ["told" for _ in forms]
-    phase.strike(2000, forms=forms, statuses=statuses, bodies=bodies)
+    phase.strike(2000, forms=forms, statuses=statuses, bodies=bodies, unsent=unsent or [])
     phase.undo(2100)
     return phase.doubt()
 
@@ -50,3 +52,7 @@ def test_malformed_requests_are_effective_by_a_refusal() -> None:
     assert doubt(["null", "list"], [500, 400]) is None
     assert doubt(["null"], [500]) == "none-refused"
     assert doubt(["cut_short"], [0]) == "none-refused"
+
+
+def test_malformed_requests_cut_short_by_the_end_of_the_phase_prove_nothing() -> None:
+    assert doubt(["no_json", "null"], [400, 400], unsent=["list"]) == "not-all-sent"
