@@ -9,6 +9,7 @@ from pydantic import Field
 
 from history.expected_findings import DeclaredEffect, Expectation
 from history.phase_spec import PhaseSpec
+from history.scaling import Scaling
 from history.scenario import ClientKind, Limits, Scenario, ServerSettings, StackName, WorkloadSpec
 from history.stack_capabilities import CAPABILITIES
 from history.strict_model import Name, Strict
@@ -85,6 +86,8 @@ class RunPlan(Strict):
     """Whether the run ends with an event that says how many lines its files have; older runs do not."""
     sealed: bool = False
     """Whether the run seals its files when all are closed; older runs do not."""
+    scaling: Scaling | None = None
+    """How the scenario was made larger; None: its sizes are those of the file."""
     kv_token_bytes: int | None = Field(default=None, gt=0)
     """KV cache bytes that one token takes; None when that is not known."""
     created: str

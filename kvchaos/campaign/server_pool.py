@@ -200,6 +200,7 @@ class ServerPool:
             port=self._workspace.port,
             host=_host(request),
             grafana=request.grafana,
+            scale=request.scaling.scale if request.scaling else "tiny",
         )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -11,7 +12,8 @@ import typer
 from packaging.version import InvalidVersion, Version
 from rich.console import Console
 
-from history.scenario import ClientKind, StackName
+from history.scaling import ScaleName, Scaling
+from history.scenario import ClientKind, Scenario, StackName
 from history.stack_capabilities import CAPABILITIES
 from kvchaos.bugs.bug_catalogue import known_bugs
 from kvchaos.campaign.campaign import clean_orphans, run_all
@@ -21,6 +23,7 @@ from kvchaos.judging.judge_run import exit_code
 from kvchaos.paths import Workspace, cache_folder, runs_folder
 from kvchaos.planning.master_address import MasterAddress, check_free, master_address
 from kvchaos.planning.run_plan import RunRequest, replay_of
+from kvchaos.planning.scale.run_scale import machine_for, scale_of, scaled_plans, served_model_size
 from kvchaos.planning.scenario_file import find_scenario, load_scenario, order_scenarios, scenario_files
 from kvchaos.prometheus.program import need_prometheus
 from kvchaos.servers.installation import shown
@@ -90,6 +93,9 @@ def run_command(
     replay: Annotated[
         Path | None, typer.Option(help="Run directory. Repeat its scenario with exactly its injections.")
     ] = None,
+    scale: Annotated[
+        ScaleName | None, typer.Option(help="Size of the scenarios. Default: by the GPU; tiny without one.")
+    ] = None,
     logprob_tolerance: Annotated[
         float | None,
         typer.Option(
@@ -114,6 +120,8 @@ def run_command(
         old = replay_of(replay)
         loaded, seed, stack = [old.scenario], old.seed, stack or old.stack
         client = client or old.client
+        if scale is not None:
+            raise UsageError("--scale does not go with --replay, which repeats the sizes of the run")
         if CAPABILITIES[stack].starts_server:
             server = server or old.server
     else:
@@ -138,9 +146,15 @@ def run_command(
     master = None if listen is None else _master(listen)
     release = None if as_release is None else _release(as_release)
     environment = server_for(stack, url, server, workspace.cache, grafana=grafana)
+    sized = (
+        [(old.scenario, old.scaling)]
+        if replay is not None
+        else _sized(loaded, scale, environment, every=every)
+    )
     requests = [
         RunRequest(
             scenario=scenario,
+            scaling=scaling,
             server=environment,
             seed=seed + again,
             workers=workers,
@@ -152,13 +166,32 @@ def run_command(
             client=client or DEFAULT_CLIENT,
             as_release=release,
         )
-        for scenario in loaded
+        for scenario, scaling in sized
         for again in range(repeat)
     ]
     console = Console()
     clean_orphans(workspace, console)
     rows = run_all(requests, workspace, console, reuse=not fresh)
     return exit_code(row.verdict.outcome for row in rows)
+
+
+def _sized(
+    scenarios: Sequence[Scenario], name: ScaleName | None, server: ServerEnv | AttachedServer, *, every: bool
+) -> list[tuple[Scenario, Scaling | None]]:
+    """The scenarios at their scale; with --all those that fit. Raises UsageError."""
+    if isinstance(server, AttachedServer):
+        if name not in (None, "tiny"):
+            raise UsageError("--scale needs a server that kvchaos starts, not --stack attach")
+        return [(scenario, None) for scenario in scenarios]
+    scale = scale_of(name, server.platform)
+    if scale is None:
+        return [(scenario, None) for scenario in scenarios]
+    plans, misfits = scaled_plans(scenarios, scale, machine_for(scale), served_model_size(scale))
+    if misfits and not (every and plans):
+        raise UsageError("\n".join(misfits))
+    for misfit in misfits:
+        typer.echo(f"kvchaos: left out: {misfit}", err=True)
+    return [(plan.scenario, plan.scaling) for plan in plans]
 
 
 def _require_gpu(stack: StackName, server: str, cache: Path, port: int | None) -> None:

@@ -16,16 +16,18 @@ from packaging.version import Version
 from chaos import fault_catalogue
 from chaos.inside.trigger_decisions import draw
 from history import layout
-from history.expected_findings import DeclaredEffect
+from history.expected_findings import DeclaredEffect, Expectation
 from history.plan import RunPlan, Versions
 from history.reader import UnreadableRun, read_faults, read_plan
 from history.records import FaultRecord
+from history.scaling import Scaling
 from history.scenario import ClientKind, FaultSpec, Scenario, StackName, Trigger
 from history.strict_yaml import dump_yaml
 from kvchaos import __version__
 from kvchaos.bugs.bug_catalogue import contains, expectation_for, known_bugs
 from kvchaos.errors import UsageError
 from kvchaos.planning.master_address import MasterAddress
+from kvchaos.planning.scale.expected_at_scale import by_chance
 from kvchaos.planning.scenario_file import check_fit
 from kvchaos.servers.served_model import ServedModel
 from kvchaos.servers.server_registry import ServerEnv, logprob_tolerance
@@ -57,6 +59,8 @@ class RunRequest:
     client: ClientKind = "openai"
     as_release: Version | None = None
     """The release whose known bugs and effects of faults are expected; None: the server's own."""
+    scaling: Scaling | None = None
+    """How the scenario was made larger; None: its sizes are those of the file."""
 
     @property
     def release(self) -> Version:
@@ -99,7 +103,7 @@ def resolve(
         seed=request.seed,
         stack=request.stack,
         scenario=scenario,
-        expectation=expectation_for(request.scenario, request.release, known_bugs()),
+        expectation=_expectation(request),
         effects=tuple(declared_effects(scenario.faults, request.release)),
         workers=request.workers,
         listen=str(request.listen) if request.listen else None,
@@ -110,11 +114,18 @@ def resolve(
         command=launch.command,
         environment=launch.environment,
         versions=_versions(request, model.fingerprint),
+        scaling=request.scaling,
         kv_token_bytes=model.token_bytes,
         notes_evidence=True,
         sealed=True,
         created=_now(),
     )
+
+
+def _expectation(request: RunRequest) -> Expectation:
+    """At another scale than that of the tests, no bug is known to show always."""
+    expectation = expectation_for(request.scenario, request.release, known_bugs())
+    return expectation if request.scaling is None else by_chance(expectation)
 
 
 def _tolerance(request: RunRequest) -> float:
@@ -240,6 +251,7 @@ class ReplayPlan:
     server: str
     stack: StackName
     client: ClientKind
+    scaling: Scaling | None
 
 
 def replay_of(run_dir: Path) -> ReplayPlan:
@@ -249,7 +261,7 @@ def replay_of(run_dir: Path) -> ReplayPlan:
     except UnreadableRun as error:
         raise UsageError(str(error)) from error
     scenario = pin_to_occurrences(plan.scenario, journal)
-    return ReplayPlan(scenario, plan.seed, plan.versions.server_name, plan.stack, plan.client)
+    return ReplayPlan(scenario, plan.seed, plan.versions.server_name, plan.stack, plan.client, plan.scaling)
 
 
 def fired_occurrences(journal: list[FaultRecord], fault: str) -> tuple[int, ...]:

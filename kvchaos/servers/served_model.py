@@ -46,7 +46,7 @@ def hub_model(environ: Mapping[str, str] = os.environ) -> ServedModel:
         return ServedModel(name, name, _token_bytes(Path(name)))
     revision = environ.get(REVISION_VARIABLE) or REVISION
     known = HUB_MODEL_TOKEN_BYTES if name == HUB_MODEL else None
-    fetched = _snapshot(hub_folder(environ), name, revision)
+    fetched = snapshot(hub_folder(environ), name, revision)
     token_bytes = _token_bytes(fetched) if fetched else None
     return ServedModel(name, f"{name}@{revision}", token_bytes or known, revision)
 
@@ -56,8 +56,8 @@ def hub_folder(environ: Mapping[str, str] = os.environ) -> Path:
     return Path(environ.get("HF_HOME") or "~/.cache/huggingface").expanduser().absolute()
 
 
-def _snapshot(hub: Path, name: str, revision: str) -> Path | None:
-    """The folder of a model that was fetched before."""
+def snapshot(hub: Path, name: str, revision: str) -> Path | None:
+    """The folder of a model that was fetched before; None without one."""
     kept = hub / "hub" / f"models--{name.replace('/', '--')}"
     try:
         return kept / "snapshots" / (kept / "refs" / revision).read_text().strip()

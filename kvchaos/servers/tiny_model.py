@@ -64,7 +64,7 @@ def ensure_model(cache: Path) -> Path:
 def write_model(folder: Path) -> None:
     """Write config, tokenizer and weights into `folder`, which must exist."""
     for name, content in (
-        ("config.json", _config()),
+        ("config.json", config()),
         ("generation_config.json", {"eos_token_id": END_OF_TEXT, "pad_token_id": END_OF_TEXT}),
         ("tokenizer.json", _tokenizer()),
         ("tokenizer_config.json", _tokenizer_config()),
@@ -114,7 +114,8 @@ def _random(name: str, shape: tuple[int, int], bound: float) -> Weights:
     return (unit * bound).astype(np.float32).reshape(shape)
 
 
-def _config() -> dict[str, object]:
+def config() -> dict[str, object]:
+    """Content of `config.json`."""
     return {
         "architectures": ["LlamaForCausalLM"],
         "model_type": "llama",

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from history.scaling import ScaleName
 from history.scenario import ServerSettings
 from kvchaos.errors import UsageError
 from kvchaos.servers.served_model import ServedModel
@@ -19,6 +20,7 @@ MEMORY_SHARE = 0.8
 """A screen may need the rest. KV blocks take little: a scenario says how many there are on any card."""
 TIER_LIMIT_VARIABLE = "KVCHAOS_CPU_OFFLOAD_GIB"
 TIER_LIMIT_GIB = 8.0
+HOST_SHARE = 0.4
 OFFLINE_VARIABLE = "HF_HUB_OFFLINE"
 GIB = 2**30
 MIB = 2**20
@@ -53,18 +55,48 @@ CPU = Device(
 )
 
 
-def device_of(platform: Platform, environ: Mapping[str, str] = os.environ) -> Device:
-    """Raises UsageError for variables that are no numbers, or out of range."""
+def device_of(
+    platform: Platform,
+    environ: Mapping[str, str] = os.environ,
+    scale: ScaleName = "tiny",
+    host: int | None = None,
+) -> Device:
+    """At the scale `tiny` a GPU serves without CUDA graphs, otherwise as vLLM does by default.
+
+    `host`: memory of the host, bytes; None: of this machine.
+    Raises UsageError for variables that are no numbers, or out of range.
+    """
     if platform == "cpu":
         return CPU
-    share = _number(environ, MEMORY_SHARE_VARIABLE, MEMORY_SHARE, most=1.0)
-    limit = _number(environ, TIER_LIMIT_VARIABLE, TIER_LIMIT_GIB, most=4096.0)
+    share = ("--gpu-memory-utilization", f"{memory_share(environ):g}")
     return Device(
         block_multiple=16,
-        flags=("--enforce-eager", "--gpu-memory-utilization", f"{share:g}"),
+        flags=("--enforce-eager", *share) if scale == "tiny" else share,
         environment={OFFLINE_VARIABLE: environ[OFFLINE_VARIABLE]} if OFFLINE_VARIABLE in environ else {},
-        tier_limit=int(limit * GIB),
+        tier_limit=tier_limit(environ, scale, host),
     )
+
+
+def memory_share(environ: Mapping[str, str] = os.environ) -> float:
+    """Share of a card's memory that vLLM may use. Raises UsageError."""
+    return _number(environ, MEMORY_SHARE_VARIABLE, MEMORY_SHARE, most=1.0)
+
+
+def tier_limit(
+    environ: Mapping[str, str] = os.environ, scale: ScaleName = "tiny", host: int | None = None
+) -> int:
+    """The most bytes of the offload tier. Raises UsageError.
+
+    Beyond the scale `tiny` the default is a share of the host's memory, since vLLM pins the tier and the host
+    needs the rest. `host`: that memory, bytes; None: of this machine.
+    """
+    default = TIER_LIMIT_GIB if scale == "tiny" else (host or host_bytes()) * HOST_SHARE / GIB
+    return int(_number(environ, TIER_LIMIT_VARIABLE, default, most=4096.0) * GIB)
+
+
+def host_bytes() -> int:
+    """Memory of this machine."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def tier_bytes(settings: ServerSettings, model: ServedModel, device: Device) -> int:

@@ -14,13 +14,14 @@ from pathlib import Path
 from chaos.inside.fault_kind import FaultKind
 from history import layout
 from history.records import ResourceRecord
+from history.scaling import ScaleName
 from history.scenario import ServerSettings
 from kvchaos.errors import UsageError
 from kvchaos.paths import models_folder, state_folder
 from kvchaos.prometheus.run_monitor import Prometheus
 from kvchaos.prometheus.scraper import Samples
 from kvchaos.servers import tiny_model
-from kvchaos.servers.served_model import ServedModel, tiny
+from kvchaos.servers.served_model import ServedModel, hub_model, tiny
 from kvchaos.servers.server_registry import ServerEnv
 from kvchaos.stacks.device import device_of
 from kvchaos.stacks.local_stack import LocalStack, choose_port, inherited, make_folders
@@ -45,6 +46,9 @@ class LaunchRequest:
     """Address on which the server of a local stack listens."""
     grafana: bool = False
     """Whether a compose stack runs Grafana, which stays with Prometheus when the run has ended."""
+    scale: ScaleName = "tiny"
+    host_memory: int | None = None
+    """Memory of the host to plan for, bytes; None: of this machine."""
 
     @property
     def parts(self) -> tuple[str, ...]:
@@ -65,15 +69,21 @@ class PreparedServer:
 
 def prepare_local(request: LaunchRequest, registry: ProcessRegistry) -> PreparedServer:
     """Processes of this machine. Raises UsageError."""
-    served = tiny(tiny_model.ensure_model(models_folder(request.cache)))
+    served = local_model(request)
     listening = Listening(choose_port(request.port, request.host), request.host)
     folders = make_folders(request.run_dir, registry, request.parts)
     if request.settings.chaos:
         check_foreign_faults(request.server, folders.plugin)
-    launch = plan_launch(
-        request.server, request.settings, served, listening, folders, device_of(request.server.platform)
-    )
+    device = device_of(request.server.platform, scale=request.scale, host=request.host_memory)
+    launch = plan_launch(request.server, request.settings, served, listening, folders, device)
     return PreparedServer(launch, served, LocalStack(launch, folders, request.run_dir, registry))
+
+
+def local_model(request: LaunchRequest) -> ServedModel:
+    """The model of a server that is processes of this machine; a GPU gets a real one beyond `tiny`."""
+    if request.server.platform == "cuda" and request.scale != "tiny":
+        return hub_model()
+    return tiny(tiny_model.ensure_model(models_folder(request.cache)))
 
 
 CONTRACT_S = 300.0

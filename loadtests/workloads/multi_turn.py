@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Annotated
 
 from pydantic import Field, model_validator
 
+from loadtests.workloads.dimensions import LENGTH, WIDTH
 from loadtests.workloads.workload import (
     NUMBER_TOKENS,
     Draw,
@@ -25,13 +27,13 @@ from loadtests.workloads.workload import (
 class AgentLoopParams(OutputRange):
     """Parameters of `agent_loop`. Lengths are tokens."""
 
-    agents: int = Field(default=8, ge=1, le=1_000_000)
+    agents: Annotated[int, WIDTH] = Field(default=8, ge=1, le=1_000_000)
     """Distinct tasks; every one is worked on once before any is again."""
-    tools_tokens: int = Field(default=128, ge=0)
+    tools_tokens: Annotated[int, LENGTH] = Field(default=128, ge=0)
     """What all agents begin with."""
-    task_tokens: int = Field(default=32, ge=NUMBER_TOKENS)
+    task_tokens: Annotated[int, LENGTH] = Field(default=32, ge=NUMBER_TOKENS)
     steps: int = Field(default=6, ge=1, le=1000)
-    result_tokens: int = Field(default=32, ge=NUMBER_TOKENS)
+    result_tokens: Annotated[int, LENGTH] = Field(default=32, ge=NUMBER_TOKENS)
     """Tokens of a tool's result, and of what a request of a burst adds to the context."""
     burst: int = Field(default=3, ge=1, le=1000)
     """Requests at once in a burst; their answers all go into the context."""
@@ -40,8 +42,8 @@ class AgentLoopParams(OutputRange):
     min_tool_s: float = Field(default=0.02, ge=0)
     """Shortest time from the end of an answer to the next step."""
     max_tool_s: float = Field(default=0.2, ge=0)
-    min_output: int = Field(default=8, ge=1)
-    max_output: int = Field(default=32, ge=1)
+    min_output: Annotated[int, LENGTH] = Field(default=8, ge=1)
+    max_output: Annotated[int, LENGTH] = Field(default=32, ge=1)
 
     @model_validator(mode="after")
     def _times_in_order(self) -> AgentLoopParams:
@@ -112,14 +114,14 @@ class AgentLoop:
 class ChatParams(OutputRange):
     """Parameters of `chat`. Lengths are tokens."""
 
-    conversations: int = Field(default=12, ge=1, le=1_000_000)
+    conversations: Annotated[int, WIDTH] = Field(default=12, ge=1, le=1_000_000)
     """Distinct conversations; each takes place once before any is repeated."""
     turns: int = Field(default=4, ge=1, le=1000)
-    system_tokens: int = Field(default=64, ge=0)
+    system_tokens: Annotated[int, LENGTH] = Field(default=64, ge=0)
     """What all conversations begin with."""
-    user_tokens: int = Field(default=48, ge=NUMBER_TOKENS)
+    user_tokens: Annotated[int, LENGTH] = Field(default=48, ge=NUMBER_TOKENS)
     """What a user says in a turn: this long, or between `min_user_tokens` and this."""
-    min_user_tokens: int | None = Field(default=None, ge=NUMBER_TOKENS)
+    min_user_tokens: Annotated[int | None, LENGTH] = Field(default=None, ge=NUMBER_TOKENS)
     lengths: Lengths = "uniform"
     min_think_s: float = Field(default=0.2, ge=0)
     """Shortest time from the end of an answer to the next turn."""

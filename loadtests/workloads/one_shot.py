@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from pydantic import Field, model_validator
 
+from loadtests.workloads.dimensions import LENGTH, WIDTH
 from loadtests.workloads.workload import (
     NUMBER_TOKENS,
     Draw,
@@ -21,14 +24,14 @@ from loadtests.workloads.workload import (
 class SharedPrefixParams(OutputRange):
     """Prompt p belongs to prefix p mod `prefixes`."""
 
-    prefixes: int = Field(default=8, ge=1, le=1_000_000)
-    prefix_tokens: int = Field(default=320, ge=1)
-    min_prefix_tokens: int | None = Field(default=None, ge=1)
+    prefixes: Annotated[int, WIDTH] = Field(default=8, ge=1, le=1_000_000)
+    prefix_tokens: Annotated[int, LENGTH] = Field(default=320, ge=1)
+    min_prefix_tokens: Annotated[int | None, LENGTH] = Field(default=None, ge=1)
     """Prefixes are between this and `prefix_tokens` long; left out, all are that long. So for suffixes."""
-    suffix_tokens: int = Field(default=16, ge=NUMBER_TOKENS)
-    min_suffix_tokens: int | None = Field(default=None, ge=NUMBER_TOKENS)
+    suffix_tokens: Annotated[int, LENGTH] = Field(default=16, ge=NUMBER_TOKENS)
+    min_suffix_tokens: Annotated[int | None, LENGTH] = Field(default=None, ge=NUMBER_TOKENS)
     lengths: Lengths = "uniform"
-    prompts: int = Field(default=32, ge=1, le=1_000_000)
+    prompts: Annotated[int, WIDTH] = Field(default=32, ge=1, le=1_000_000)
     """Distinct prompts; each is sent once before any is repeated."""
     cold_share: float = Field(default=0.0, ge=0.0, le=1.0)
     """Share of requests that ask something never asked before instead."""
@@ -105,12 +108,12 @@ class SharedPrefix(OneShot):
 class MidPrefillPreemptionParams(SharedPrefixParams):
     """The values that were seen to do it, for 40 to 64 blocks of 32 tokens and 96 tokens a step."""
 
-    prefixes: int = Field(default=40, ge=1, le=1_000_000)
-    prefix_tokens: int = Field(default=560, ge=1)
-    suffix_tokens: int = Field(default=8, ge=NUMBER_TOKENS)
-    prompts: int = Field(default=80, ge=1, le=1_000_000)
-    min_output: int = Field(default=37, ge=1)
-    max_output: int = Field(default=150, ge=1)
+    prefixes: Annotated[int, WIDTH] = Field(default=40, ge=1, le=1_000_000)
+    prefix_tokens: Annotated[int, LENGTH] = Field(default=560, ge=1)
+    suffix_tokens: Annotated[int, LENGTH] = Field(default=8, ge=NUMBER_TOKENS)
+    prompts: Annotated[int, WIDTH] = Field(default=80, ge=1, le=1_000_000)
+    min_output: Annotated[int, LENGTH] = Field(default=37, ge=1)
+    max_output: Annotated[int, LENGTH] = Field(default=150, ge=1)
 
 
 class MidPrefillPreemption(SharedPrefix):
@@ -128,16 +131,16 @@ class MidPrefillPreemption(SharedPrefix):
 class LongDocumentParams(OutputRange):
     """Parameters of `long_document`. Lengths are tokens."""
 
-    documents: int = Field(default=6, ge=1, le=1_000_000)
-    document_tokens: int = Field(default=480, ge=1)
+    documents: Annotated[int, WIDTH] = Field(default=6, ge=1, le=1_000_000)
+    document_tokens: Annotated[int, LENGTH] = Field(default=480, ge=1)
     """This long, or between `min_document_tokens` and this."""
-    min_document_tokens: int | None = Field(default=None, ge=1)
+    min_document_tokens: Annotated[int | None, LENGTH] = Field(default=None, ge=1)
     lengths: Lengths = "uniform"
     questions: int = Field(default=5, ge=1, le=1_000_000)
     """Questions to each document."""
-    question_tokens: int = Field(default=16, ge=NUMBER_TOKENS)
-    min_output: int = Field(default=4, ge=1)
-    max_output: int = Field(default=16, ge=1)
+    question_tokens: Annotated[int, LENGTH] = Field(default=16, ge=NUMBER_TOKENS)
+    min_output: Annotated[int, LENGTH] = Field(default=4, ge=1)
+    max_output: Annotated[int, LENGTH] = Field(default=16, ge=1)
 
     @model_validator(mode="after")
     def _lengths_in_order(self) -> LongDocumentParams:
@@ -186,13 +189,13 @@ class LongDocument(OneShot):
 class MixedSizesParams(OutputRange):
     """Parameters of `mixed_sizes`. Lengths are tokens."""
 
-    prompts: int = Field(default=40, ge=1, le=1_000_000)
+    prompts: Annotated[int, WIDTH] = Field(default=40, ge=1, le=1_000_000)
     """Distinct prompts; each is sent once before any is repeated."""
     large_share: float = Field(default=0.2, ge=0.0, le=1.0)
-    min_small_tokens: int = Field(default=8, ge=NUMBER_TOKENS)
-    max_small_tokens: int = Field(default=96, ge=NUMBER_TOKENS)
-    min_large_tokens: int = Field(default=256, ge=NUMBER_TOKENS)
-    max_large_tokens: int = Field(default=640, ge=NUMBER_TOKENS)
+    min_small_tokens: Annotated[int, LENGTH] = Field(default=8, ge=NUMBER_TOKENS)
+    max_small_tokens: Annotated[int, LENGTH] = Field(default=96, ge=NUMBER_TOKENS)
+    min_large_tokens: Annotated[int, LENGTH] = Field(default=256, ge=NUMBER_TOKENS)
+    max_large_tokens: Annotated[int, LENGTH] = Field(default=640, ge=NUMBER_TOKENS)
     lengths: Lengths = "lognormal"
 
     @model_validator(mode="after")
@@ -242,7 +245,7 @@ class MixedSizes(OneShot):
 class UniqueParams(OutputRange):
     """Parameters of `unique`. Lengths are tokens."""
 
-    prompt_tokens: int = Field(default=256, ge=NUMBER_TOKENS)
+    prompt_tokens: Annotated[int, LENGTH] = Field(default=256, ge=NUMBER_TOKENS)
 
 
 class Unique(OneShot):

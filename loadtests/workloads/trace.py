@@ -7,13 +7,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import BinaryIO, TypeVar
+from typing import Annotated, BinaryIO, TypeVar
 
 from pydantic import Field, field_validator
 
 from history.jsonl import open_plain
 from history.strict_model import Strict
 from loadtests.traces.trace_formats import FORMATS, LONGEST_NS, NS_PER_S, Entry, Format, MalformedLine
+from loadtests.workloads.dimensions import LENGTH
 from loadtests.workloads.workload import NUMBER_TOKENS, Draw, OneShot, Prompt, WorkloadKind, number_tokens
 
 T = TypeVar("T")
@@ -136,13 +137,13 @@ class TraceParams(Strict):
     to_s: float | None = Field(default=None, gt=0)
     entries: int | None = Field(default=None, ge=1)
     """The most entries of that part that are played."""
-    scale: float = Field(default=1.0, gt=0, allow_inf_nan=False)
+    scale: Annotated[float, LENGTH] = Field(default=1.0, gt=0, allow_inf_nan=False)
     """Lengths are multiplied by this, and with them the blocks."""
     block_tokens: int = Field(default=16, ge=1)
     """Tokens of a block, where the format does not set it; before scaling."""
-    max_prompt_tokens: int = Field(default=512, ge=NUMBER_TOKENS)
+    max_prompt_tokens: Annotated[int, LENGTH] = Field(default=512, ge=NUMBER_TOKENS)
     """Longer ones are cut to this."""
-    max_output_tokens: int = Field(default=128, ge=1)
+    max_output_tokens: Annotated[int, LENGTH] = Field(default=128, ge=1)
 
     @field_validator("format")
     @classmethod

@@ -10,11 +10,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Annotated, Any, Literal, Protocol, runtime_checkable
 
 from pydantic import Field, model_validator
 
 from history.strict_model import Strict
+from loadtests.workloads.dimensions import LENGTH
 
 NUMBER_TOKENS = 4
 """Tokens (each a byte) that spell a number below 2**32."""
@@ -155,8 +156,8 @@ class OneShot(ABC):
 class OutputRange(Strict):
     """How long the answers are, tokens. The request forbids an earlier stop."""
 
-    min_output: int = Field(default=16, ge=1)
-    max_output: int = Field(default=64, ge=1)
+    min_output: Annotated[int, LENGTH] = Field(default=16, ge=1)
+    max_output: Annotated[int, LENGTH] = Field(default=64, ge=1)
 
     @model_validator(mode="after")
     def _in_order(self) -> OutputRange:

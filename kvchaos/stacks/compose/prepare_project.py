@@ -127,7 +127,7 @@ class PlannedProject:
 def plan_project(request: LaunchRequest, images: Images) -> PlannedProject:
     """Raises UsageError."""
     platform = request.server.platform
-    device = device_of(platform)
+    device = device_of(platform, scale=request.scale, host=request.host_memory)
     served, folder = _model(platform, request.cache)
     listening = Listening(choose_port(request.port), HOST)
     launch = plan_launch(request.server, request.settings, served, listening, INSIDE, device)

@@ -1,0 +1,57 @@
+"""How large a model is, by its `config.json`: weights, KV cache of a token, longest context."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from kvchaos.errors import UsageError
+
+BYTES_OF = {"float32": 4, "float16": 2, "bfloat16": 2}
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSize:
+    """Sizes of one model."""
+
+    weight_bytes: int
+    token_bytes: int
+    """KV cache of a token over all layers, bytes."""
+    kv_heads: int
+    most_context: int
+    """Tokens."""
+
+
+def read_model_size(folder: Path) -> ModelSize:
+    """Raises UsageError for a folder without a `config.json` that names all sizes."""
+    path = folder / "config.json"
+    try:
+        return model_size(json.loads(path.read_bytes()))
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read: {error.strerror}; give a model's folder") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise UsageError(f"{path}: sizes of the model are missing or unknown: {error}") from error
+
+
+def model_size(config: Mapping[str, Any]) -> ModelSize:
+    """Sizes of a dense decoder with gated feed-forward layers, such as Llama's and Qwen's.
+
+    Raises KeyError, TypeError or ValueError for a configuration of another kind.
+    """
+    hidden, layers = int(config["hidden_size"]), int(config["num_hidden_layers"])
+    heads = int(config["num_attention_heads"])
+    kv_heads = int(config.get("num_key_value_heads") or heads)
+    head = int(config.get("head_dim") or hidden // heads)
+    width = BYTES_OF[str(config.get("dtype") or config["torch_dtype"])]
+    attention = hidden * head * (2 * heads + 2 * kv_heads)
+    feed_forward = 3 * hidden * int(config["intermediate_size"])
+    embeddings = int(config["vocab_size"]) * hidden * (1 if config.get("tie_word_embeddings") else 2)
+    return ModelSize(
+        weight_bytes=(layers * (attention + feed_forward) + embeddings) * width,
+        token_bytes=2 * layers * kv_heads * head * width,
+        kv_heads=kv_heads,
+        most_context=int(config["max_position_embeddings"]),
+    )
