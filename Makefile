@@ -55,8 +55,9 @@ chaos: setup ## Run the scenarios without GPU or Docker: VLLM=0.32.0, SCENARIO=n
 chaos-compose: setup ## Run the scenarios in containers, without a GPU: VLLM=0.32.0, SCENARIO=name, SEED=number
 	@$(RUN) kvchaos run --stack compose-cpu --server $(VLLM) $(if $(SEED),--seed $(SEED)) $(or $(SCENARIO),--all)
 
-chaos-gpu: setup ## Run the scenarios on a GPU in containers, or without Docker: STACK=local SERVER=name
+chaos-gpu: setup ## Run the scenarios on a GPU: STACK=local SERVER=name, SCALE=tiny, FOR=45m, QUICK=1 (10 minutes)
 	@$(RUN) kvchaos run --gpu --stack $(or $(STACK),compose-gpu) --server $(or $(SERVER),$(VLLM)) \
+		$(if $(SCALE),--scale $(SCALE)) --for $(if $(QUICK),10m,$(or $(FOR),45m)) \
 		$(if $(SEED),--seed $(SEED)) $(or $(SCENARIO),--all)
 
 test: lint programs ## Run lint, types, all light tests, and the default release end to end

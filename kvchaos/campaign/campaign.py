@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import math
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -18,6 +19,7 @@ from history.events import PhaseEnd, PhaseStart, typed
 from history.plan import RunPlan
 from history.reader import UnreadableRun, read_events, read_plan
 from history.verdict import RunVerdict
+from kvchaos.campaign.run_budget import RunBudget
 from kvchaos.campaign.server_pool import ProvidedServer, ServerPool
 from kvchaos.conductor.conductor import Conductor
 from kvchaos.conductor.run_parts import RunSetup
@@ -93,27 +95,30 @@ def run_all(
     *,
     reuse: bool = False,
     on_row: OnRow | None = None,
+    budget: RunBudget | None = None,
 ) -> list[CampaignRow]:
     """Conduct and judge each request, and show each verdict as soon as it is there.
 
-    With `reuse` a server that was proved clean serves the next run, too. An interrupt ends the campaign after
-    the run it hit was judged. What was judged is shown whatever ends it.
+    With `reuse` a server that was proved clean serves the next run, too. The campaign ends when the budget
+    has no time for another run. An interrupt ends it after the run it hit was judged. What was judged is
+    shown whatever ends it.
     """
     for request in requests:
         allow_open_files(request)
     rows: list[CampaignRow] = []
+    budget = budget or RunBudget(math.inf)
     if len(requests) > 1:
         console.print(opening_line(len(requests), requests[0].server.name), highlight=False, markup=False)
     try:
         with interrupts(), ServerPool(workspace, reuse=reuse and len(requests) > 1) as pool:
-            for row in _run_each(requests, workspace, console, rows, pool):
+            for row in _run_each(requests, workspace, console, rows, pool, budget):
                 if on_row is not None:
                     on_row(row)
     except Interrupted as signal:
         raise KeyboardInterrupt(str(signal)) from signal  # Between two runs.
     finally:
         if len(requests) > 1 and rows:
-            show_campaign(console, rows, len(requests))
+            show_campaign(console, rows, [request.scenario.name for request in requests])
     return rows
 
 
@@ -123,11 +128,14 @@ def _run_each(
     console: Console,
     rows: list[CampaignRow],
     pool: ServerPool,
+    budget: RunBudget,
 ) -> Iterator[CampaignRow]:
     """Add a row for each run, and yield those of the runs that went to their end."""
     ended: list[RunDuration] = []
     sizes = [sum(phase.requests for phase in request.scenario.phases) for request in requests]
     for number, request in enumerate(requests, start=1):
+        if not budget.fits():
+            break
         began = time.monotonic()
         position = CampaignPosition(number, len(requests), left_s(ended, sizes[number:]))
         following = requests[number] if number < len(requests) else None
@@ -143,6 +151,7 @@ def _run_each(
             row = rows[-1] = replace(row, again=Repeat(_judge(again_dir), again_dir, earlier))
         duration = _duration(run_dir, time.monotonic() - began)
         ended.append(duration)
+        budget.ended(duration.whole_s)
         if len(requests) > 1:
             console.print(verdict_line(row, duration.whole_s))
         if len(requests) == 1 or row.verdict.outcome != "as expected":

@@ -17,6 +17,8 @@ from history.scenario import ClientKind, Scenario, StackName
 from history.stack_capabilities import CAPABILITIES
 from kvchaos.bugs.bug_catalogue import known_bugs
 from kvchaos.campaign.campaign import clean_orphans, run_all
+from kvchaos.campaign.run_budget import RunBudget
+from kvchaos.cli.durations import parse_duration
 from kvchaos.doctor import gpu
 from kvchaos.errors import UsageError
 from kvchaos.judging.judge_run import exit_code
@@ -25,6 +27,7 @@ from kvchaos.planning.master_address import MasterAddress, check_free, master_ad
 from kvchaos.planning.run_plan import RunRequest, replay_of
 from kvchaos.planning.scale.run_scale import machine_for, scale_of, scaled_plans, served_model_size
 from kvchaos.planning.scenario_file import find_scenario, load_scenario, order_scenarios, scenario_files
+from kvchaos.planning.scenario_priority import most_important_first
 from kvchaos.prometheus.program import need_prometheus
 from kvchaos.servers.installation import shown
 from kvchaos.servers.server_registry import ServerEnv, find_server
@@ -63,6 +66,10 @@ def run_command(
     seed: Annotated[
         int | None,
         typer.Option(min=0, max=MAX_SEED, help="Seed of all random choices. Default: 1; random with attach."),
+    ] = None,
+    budget: Annotated[
+        str | None,
+        typer.Option("--for", help="Duration, such as 9m. The most important scenarios of --all come first."),
     ] = None,
     repeat: Annotated[int, typer.Option(min=1, help="Runs of each scenario, with consecutive seeds.")] = 1,
     workers: Annotated[int, typer.Option(min=1, max=64, help="Number of load workers.")] = 1,
@@ -131,6 +138,7 @@ def run_command(
         if every:
             loaded = [scenario for scenario in loaded if stack in scenario.stacks]
             loaded = order_scenarios(loaded, known_bugs())
+            loaded = loaded if budget is None else most_important_first(loaded)
     cache, can = cache_folder(), CAPABILITIES[stack]
     if on_gpu or can.containers == "cuda":
         _require_gpu(stack, server or DEFAULT_SERVER, cache, port)
@@ -171,7 +179,8 @@ def run_command(
     ]
     console = Console()
     clean_orphans(workspace, console)
-    rows = run_all(requests, workspace, console, reuse=not fresh)
+    time_left = None if budget is None else RunBudget(parse_duration(budget))
+    rows = run_all(requests, workspace, console, reuse=not fresh, budget=time_left)
     return exit_code(row.verdict.outcome for row in rows)
 
 

@@ -152,15 +152,19 @@ def left_line(count: int, seconds: float | None) -> str:
     return line if seconds is None else f"{line}, about {about(seconds)}"
 
 
-def show_campaign(console: Console, rows: Sequence[CampaignRow], planned: int) -> None:
-    """All runs that were judged, how many were not, and where their evidence lies: the common folder once."""
+def show_campaign(console: Console, rows: Sequence[CampaignRow], planned: Sequence[str]) -> None:
+    """All runs that were judged, which were not made, and where their evidence lies: the common folder once.
+
+    `planned`: the scenario of each run that was planned.
+    """
     console.print()
     console.print(campaign_table(rows, console.width))
     counts = Counter(row.verdict.outcome for row in rows)
     sums = ", ".join(f"{counts[outcome]} {outcome}" for outcome in OUTCOME_SYMBOLS if counts[outcome])
     console.print(f"{counted(len(rows), 'run')} judged: {sums}", highlight=False)
-    if planned > len(rows):
-        console.print(f"{counted(planned - len(rows), 'run')} not made", highlight=False)
+    if absent := list(dict.fromkeys(planned[len(rows) :])):
+        runs = counted(len(planned) - len(rows), "run")
+        console.print(f"{runs} not made: {', '.join(absent)}", highlight=False)
     for folder in sorted({row.run_dir.parent for row in rows}):
         show_path(console, f"each run has a folder with {layout.REPORT} in", folder)
 

@@ -17,6 +17,7 @@ from rich.console import Console
 from history import layout
 from history.reader import read_history
 from kvchaos.campaign.campaign import run_all
+from kvchaos.campaign.run_budget import RunBudget
 from kvchaos.errors import UsageError
 from kvchaos.judging.judge_run import judge_run_dir
 from kvchaos.planning.run_plan import RunRequest
@@ -306,3 +307,17 @@ def test_interrupted_campaign_shows_its_finished_verdicts(
     # One of the two was judged; its row and the folder of its evidence are shown.
     assert sum("as expected" in line for line in lines) >= 1
     assert lines[-1].endswith(str(bench.runs))
+
+
+def test_campaign_ends_when_its_budget_has_no_time_for_another_run(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_dir = bench.runs / "first"
+    write_run(clean_run(), run_dir)
+    monkeypatch.setattr("kvchaos.campaign.campaign.run_one", lambda *_: (run_dir, False))
+    times = iter([0.0, 1.0, 2.0, 11.0])
+    budget = RunBudget(10.0, clock=lambda: next(times))
+    requests, text = [bench.request(SLOW)] * 3, io.StringIO()
+    rows = run_all(requests, bench.workspace(), Console(file=text, width=80), budget=budget)
+    assert len(rows) == 2
+    assert "1 run not made" in text.getvalue()

@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from kvchaos.campaign.run_budget import RunBudget
 from kvchaos.cli import run_command as run_cli
 from kvchaos.cli.app import run as command_line
 from kvchaos.paths import Workspace
 from kvchaos.planning.run_plan import RunRequest
+from kvchaos.planning.scenario_priority import BY_IMPORTANCE
 from kvchaos.terminal.result_tables import CampaignRow
 from tests.support.fake_server_runs import SERVER, register_fake, scenario, write_scenario
 
@@ -145,12 +147,19 @@ class Campaign:
         self.requested: list[RunRequest] = []
         self.workspace: Workspace | None = None
         self.reuse: bool | None = None
+        self.budget: RunBudget | None = None
         monkeypatch.setattr(run_cli, "run_all", self.run_all)
 
     def run_all(
-        self, requests: list[RunRequest], workspace: Workspace, console: object, *, reuse: bool
+        self,
+        requests: list[RunRequest],
+        workspace: Workspace,
+        console: object,
+        *,
+        reuse: bool,
+        budget: RunBudget | None,
     ) -> list[CampaignRow]:
-        self.requested, self.workspace, self.reuse = requests, workspace, reuse
+        self.requested, self.workspace, self.reuse, self.budget = requests, workspace, reuse, budget
         return []
 
 
@@ -185,6 +194,32 @@ def test_all_selects_every_scenario(cache: Path, runs: Path, monkeypatch: pytest
     campaign = Campaign(monkeypatch)
     command_line(["run", "--all", "--server", SERVER])
     assert set(ALL) < {request.scenario.name for request in campaign.requested}
+
+
+def test_budget_puts_the_most_important_scenarios_first(
+    cache: Path, runs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    register_fake(cache)
+    campaign = Campaign(monkeypatch)
+    command_line(["run", "--all", "--server", SERVER, "--for", "9m"])
+    assert campaign.budget is not None
+    assert campaign.budget.fits()
+    names = [request.scenario.name for request in campaign.requested]
+    assert names[: len(BY_IMPORTANCE)] == list(BY_IMPORTANCE)
+    assert set(ALL) < set(names)
+
+
+def test_scaled_scenarios_reach_the_campaign_with_their_scaling(
+    cache: Path, runs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    register_fake(cache)
+    campaign = Campaign(monkeypatch)
+    command_line(["run", "evict-storm", "--server", SERVER, "--scale", "small"])
+    (request,) = campaign.requested
+    assert request.scaling is not None
+    assert request.scenario.server.max_model_len == 768 * request.scaling.lengths
+    command_line(["run", "evict-storm", "--server", SERVER])
+    assert campaign.requested[0].scaling is None
 
 
 @pytest.mark.parametrize(("stack", "there"), [("local", False), ("attach", True)])

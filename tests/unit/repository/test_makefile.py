@@ -120,9 +120,26 @@ def test_text_of_a_workflow_input_is_never_executed(text: str) -> None:
     assert not (ROOT / "made").exists()
 
 
+def on_one_line(commands: str) -> str:
+    return " ".join(commands.replace("\\\n", " ").split())
+
+
 def test_chaos_gpu_checks_the_card_and_the_build_first() -> None:
-    planned = " ".join(make("--dry-run", "chaos-gpu", "STACK=local", "SERVER=mine").stdout.split())
-    assert "kvchaos run --gpu --stack local --server mine" in planned
+    planned = on_one_line(make("--dry-run", "chaos-gpu", "STACK=local", "SERVER=mine").stdout)
+    assert "kvchaos run --gpu --stack local --server mine --for 45m --all" in planned
+
+
+@pytest.mark.parametrize(
+    ("variables", "options"),
+    [
+        (("QUICK=1",), "--for 10m --all"),
+        (("FOR=9m", "SCALE=tiny"), "--scale tiny --for 9m --all"),
+        (("SCENARIO=aborts",), "--for 45m aborts"),
+    ],
+)
+def test_chaos_gpu_has_a_time_limit(variables: tuple[str, ...], options: str) -> None:
+    planned = on_one_line(make("--dry-run", "chaos-gpu", *variables).stdout)
+    assert planned.endswith(options)
 
 
 def commands(target: str, program: str) -> list[list[str]]:
