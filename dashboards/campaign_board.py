@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from grafana_foundation_sdk.builders.dashboard import Dashboard, DashboardLink, Row
-from grafana_foundation_sdk.models.dashboard import VariableSort
+from grafana_foundation_sdk.models.dashboard import VariableHide, VariableSort
 
 from dashboards.night_board import LEAST_INTERVAL, nightly
 from dashboards.parts import (
@@ -20,6 +20,7 @@ from dashboards.parts import (
     RED,
     TALL,
     THIRD,
+    WIDE,
     Panel,
     Query,
     annotation,
@@ -31,19 +32,24 @@ from dashboards.parts import (
     state_timeline,
 )
 from dashboards.promql import DAY, WHOLE, last, or_none, soak, total
-from dashboards.tables import link, listing, matrix
+from dashboards.search_panels import (
+    BEGAN,
+    CAMPAIGN,
+    ENDED,
+    OUTCOMES,
+    RUNS_URL,
+    SIGNATURE,
+    run_links,
+    search_figures,
+    signature_runs,
+)
+from dashboards.tables import DATE, listing, matrix
 
 UID = "kvchaos-campaign"
-CAMPAIGN = 'campaign="$campaign"'
-SIGNATURE = 'signature="$signature"'
-OUTCOMES = {"as expected": GREEN, "not as expected": RED, "unknown": ORANGE}
 STATES = {"new": RED, "back": RED, "ongoing": ORANGE, "gone": GREEN}
 RANKED = {str(4 - rank): (state, colour) for rank, (state, colour) in enumerate(STATES.items())}
 """State and colour by the value that the state timeline gives it."""
 VERDICTS = {"1": ("unknown", ORANGE), "2": ("fail", RED)}
-RUN_BOARD = "/d/kvchaos-run?var-run="
-BEGAN, ENDED = "began", "ended"
-TIME = {"unit": "dateTimeAsIso"}
 
 
 def dashboard() -> Dashboard:
@@ -62,6 +68,13 @@ def dashboard() -> Dashboard:
         )
         .with_variable(
             choice("signature", "Signature", "label_values(kvchaos_soak_signature_runs, signature)")
+        )
+        .with_variable(
+            choice(
+                RUNS_URL,
+                "URL of the runs",
+                f"label_values(kvchaos_campaign_start_time_seconds{{{CAMPAIGN}}}, {RUNS_URL})",
+            ).hide(VariableHide.HIDE_VARIABLE)
         )
         .annotation(
             annotation(
@@ -82,24 +95,7 @@ def dashboard() -> Dashboard:
 
 
 def _last_night() -> Iterator[Panel]:
-    outcomes = Query(total(soak("runs", window=DAY), "outcome"), "{{outcome}}")
-    yield figure(
-        "Runs",
-        "Runs of the night in the last 1d, by outcome.",
-        [outcomes],
-        at_the_end=True,
-        colours=OUTCOMES,
-        width=8,
-    )
-    info = Query(soak("info", window=DAY), "{{positive_control}} ({{build}})")
-    yield figure(
-        "Positive control",
-        "Whether the oracles found the planted violation in the last 1d. If missed, no result counts.",
-        [info],
-        names=True,
-        at_the_end=True,
-        width=8,
-    )
+    yield from search_figures()
     new = soak("signature_state", 'state=~"new|back"', DAY) + " == 1"
     yield figure(
         "New signatures",
@@ -107,8 +103,8 @@ def _last_night() -> Iterator[Panel]:
         [Query(or_none(new, state="none", signature="in the last 1d"), "{{state}}: {{signature}}")],
         names=True,
         at_the_end=True,
-        width=8,
-    )
+        width=WIDE,
+    ).height(TALL)
     yield bars(
         "Runs by signature",
         "Runs in the last 1d that have the signature. A click on a bar selects the signature.",
@@ -200,6 +196,10 @@ def _nights() -> Iterator[Panel]:
     )
 
 
+def _signature() -> Iterator[Panel]:
+    yield signature_runs()
+
+
 def _campaign() -> Iterator[Panel]:
     verdict = last("kvchaos_campaign_oracle_verdict", CAMPAIGN, WHOLE)
     yield matrix(
@@ -226,21 +226,21 @@ def _campaign() -> Iterator[Panel]:
     start, duration = (
         last(f"kvchaos_campaign_run_{name}_seconds", CAMPAIGN, WHOLE) for name in ("start_time", "duration")
     )
-    window = f"&from=${{__data.fields.{BEGAN}.numeric}}&to=${{__data.fields.{ENDED}.numeric}}"
     yield listing(
         "All runs",
         "A row for each run of the campaign. A click on a run opens its dashboard with the time of the run.",
         [Query(f"{start} * 1000", BEGAN), Query(f"({start} + {duration}) * 1000", ENDED)],
         columns=("run", "scenario", "seed", "category", "outcome", "signatures", BEGAN, ENDED),
         overrides={
-            "run": {"links": link("Dashboard of the run", f"{RUN_BOARD}${{__value.text}}{window}")},
-            BEGAN: TIME,
-            ENDED: TIME,
+            "run": {"links": run_links()},
+            BEGAN: DATE,
+            ENDED: DATE,
         },
     )
 
 
 ROWS = {
+    "Campaign $campaign: signature $signature": _signature,
     "Last night": _last_night,
     "Signatures": _signatures,
     "All nights": _nights,

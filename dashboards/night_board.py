@@ -1,4 +1,4 @@
-"""The dashboard of the nights: the last night, one series with its control band, all series of a scenario.
+"""The dashboard of the nights: the last night, its search for failures, one series, all series of a scenario.
 
 It reads a Prometheus database that promtool makes of the OpenMetrics export of the history. A night is one
 sample, at its start.
@@ -34,6 +34,7 @@ from dashboards.parts import (
     state_timeline,
 )
 from dashboards.promql import DAY, night, or_none, total
+from dashboards.search_panels import night_signatures, search_figures
 
 UID = "kvchaos-nights"
 WATCHED = 'role="watch"'
@@ -50,7 +51,7 @@ LEAST_INTERVAL = "1h"
 
 def dashboard() -> Dashboard:
     """The dashboard of all nights."""
-    about = "Nightly comparisons of a build of vLLM with a control: results, slowdowns, noise, changes."
+    about = "Nights: comparisons of a build of vLLM with a control, and the search for failures."
     built = (
         board(UID, "kvchaos: nights", about)
         .time("now-90d", "now")
@@ -106,6 +107,11 @@ def _last_night() -> Iterator[Panel]:
         "percentunit",
         [Query(f"topk({WORST}, {night('slowdown_ratio', WATCHED, DAY)})", "{{series}}")],
     ).data_links([_link_to_series()])
+
+
+def _search() -> Iterator[Panel]:
+    yield from search_figures()
+    yield night_signatures()
 
 
 def _link_to_series() -> DashboardLink:
@@ -255,6 +261,7 @@ def _changes(name: str, events: str, colour: str) -> AnnotationQuery:
 
 ROWS = {
     "Last night": _last_night,
+    "Search for failures": _search,
     "Series $series": _series,
     "Scenario $scenario": _scenario,
     "All nights": _nights,

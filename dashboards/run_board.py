@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from grafana_foundation_sdk.builders.dashboard import Dashboard, Row
-from grafana_foundation_sdk.models.dashboard import VariableSort
+from grafana_foundation_sdk.builders.dashboard import Dashboard, DashboardLink, Row, TextBoxVariable
+from grafana_foundation_sdk.models.dashboard import VariableOption, VariableSort
 
 from dashboards import panels
 from dashboards.alert_panel import alerts
@@ -14,6 +14,7 @@ from dashboards.parts import (
     GREEN,
     ORANGE,
     RED,
+    WIDE,
     Panel,
     Query,
     annotation,
@@ -23,9 +24,13 @@ from dashboards.parts import (
     state_timeline,
 )
 from dashboards.promql import or_none, server, suite, total
+from dashboards.search_panels import RUNS_URL
 
 NEWEST_FIRST = VariableSort.ALPHABETICAL_DESC
 UP = {"1": ("up", GREEN), "0": ("down", RED)}
+SERVED = "http://127.0.0.1:8000"
+"""URL of the runs unless a link or the user gives another one."""
+RUN_DIR = f"${{{RUNS_URL}}}/${{run}}"
 TROUBLE = 'kind=~"server_exit|stall"'
 
 
@@ -45,6 +50,12 @@ def dashboard() -> Dashboard:
         .time("now-15m", "now")
         .refresh("5s")
         .with_variable(choice("run", "Run", "label_values(kvchaos_run_info, run)", NEWEST_FIRST))
+        .with_variable(
+            TextBoxVariable(RUNS_URL)
+            .label("URL of the runs")
+            .default_value(SERVED)
+            .current(VariableOption(selected=True, text=SERVED, value=SERVED))
+        )
         .annotation(faults)
         .annotation(trouble)
     )
@@ -67,6 +78,29 @@ def _now() -> Iterator[Panel]:
     yield figure("Requests", "Requests that have ended so far, by outcome.", [ended], colours=panels.OUTCOMES)
     fired = Query(total(suite("kvchaos_fault_firings_total")), "")
     yield figure("Fault firings", "Firings of all faults so far.", [fired])
+    yield from _origin()
+
+
+def _origin() -> Iterator[Panel]:
+    command = "kvchaos run {{scenario}} --server {{server}} --seed {{seed}}"
+    yield (
+        figure(
+            "Command of the run",
+            "It repeats the run. A click on it leads to the report, the findings with their evidence, and "
+            "all files of the run.",
+            [Query(suite("kvchaos_run_info"), command)],
+            names=True,
+            width=WIDE,
+        )
+        .height(3)
+        .data_links(
+            [
+                DashboardLink("Report").url(f"{RUN_DIR}/report.html"),
+                DashboardLink("Evidence").url(f"{RUN_DIR}/report.html#verdict"),
+                DashboardLink("All files").url(f"{RUN_DIR}/"),
+            ]
+        )
+    )
 
 
 def _state_timelines() -> Iterator[Panel]:

@@ -23,6 +23,8 @@ from dashboards.parts import SOURCE, TALL, WIDE, Query, described, fixed_colour
 Column = str
 Overrides = Mapping[Column, Mapping[str, object]]
 """Options of a column by its name, such as its unit or links."""
+DATE: Mapping[str, object] = {"unit": "dateTimeAsIso"}
+"""Options of a column with milliseconds since the epoch."""
 
 
 def matrix(

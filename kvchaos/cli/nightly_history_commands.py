@@ -25,8 +25,9 @@ from kvchaos.nightly.page_links import PageFolders
 from kvchaos.nightly.pytorch_export import pytorch_records
 from kvchaos.openmetrics_text import exposition
 from kvchaos.paths import runs_folder
+from kvchaos.stability.campaign_export import RUNS_URL, campaign_families
 from kvchaos.stability.campaign_results import read_campaign
-from kvchaos.stability.soak_export import campaign_families, soak_families
+from kvchaos.stability.soak_export import soak_families
 from kvchaos.stability.stability_store import read_stability
 from kvchaos.tools.otava import OTAVA
 from kvchaos.tools.tool import need_tool
@@ -94,27 +95,34 @@ def export_command(
             help="Folder of a night of kvchaos soak, whose runs are exported one by one. Repeatable."
         ),
     ] = None,
+    runs_url: Annotated[
+        str,
+        typer.Option(help="URL of the parent folder of these folders, for links from dashboards to reports."),
+    ] = RUNS_URL,
 ) -> None:
     """Export all nights as OpenMetrics, or the last night as records of PyTorch's benchmark database.
 
     OpenMetrics also has the nights of kvchaos soak.
     """
     path = output or history / EXPORT_FILES[form]
+    if not runs_url.startswith(("http://", "https://")):
+        raise UsageError(f"--runs-url {runs_url}: write a URL such as {RUNS_URL}")
     if form is ExportFormat.OPENMETRICS:
-        content = _openmetrics(history, campaign or ()).encode()
+        content = _openmetrics(history, campaign or (), runs_url).encode()
     else:
         content = pytorch_records(night_report(_nights(history)))
     _write(path, content)
     typer.echo(str(path))
 
 
-def _openmetrics(history: Path, campaigns: Sequence[Path]) -> str:
+def _openmetrics(history: Path, campaigns: Sequence[Path], runs_url: str) -> str:
     """All nights and campaigns as text. Raises UsageError where there is neither."""
     nights, stability = read_nights(history), read_stability(history)
     results = sorted(map(read_campaign, campaigns), key=lambda each: each.name)
     if not (nights.nights or stability.nights or results):
         raise UsageError(NO_NIGHTS.format(folder=history))
-    return exposition(chain(night_families(nights), soak_families(stability), campaign_families(results)))
+    runs = campaign_families(results, runs_url)
+    return exposition(chain(night_families(nights), soak_families(stability), runs))
 
 
 def creep_command(history: HistoryOption) -> None:

@@ -31,15 +31,17 @@ def step_s(history: History) -> float:
 
 def openmetrics_lines(history: History) -> Iterator[str]:
     """All series, each in order of time, with the labels that Prometheus adds to a target."""
-    scrapes = _thinned(history.metrics.times_ns, round(step_s(history) * NS_PER_S))
+    log, step_ns = history.metrics, round(step_s(history) * NS_PER_S)
     yield from _up(history)
-    yield from _server(history, scrapes)
-    yield from _suite(history, [history.metrics.times_ns[scrape] for scrape in scrapes])
+    yield from _server(history, _thinned(log.times_ns, step_ns))
+    # The suite goes on while the server does not answer.
+    times_ns = sorted([*log.times_ns, *(failure.t_ns for failure in log.failures)])
+    yield from _suite(history, [times_ns[number] for number in _thinned(times_ns, step_ns)])
     yield "# EOF\n"
 
 
 def _thinned(times_ns: Sequence[int], step_ns: int) -> list[int]:
-    """Numbers of the scrapes, at most one a step, and the last."""
+    """Numbers of the times, at most one a step, and the last."""
     chosen: list[int] = []
     for number, t_ns in enumerate(times_ns):
         if not chosen or t_ns - times_ns[chosen[-1]] >= step_ns:

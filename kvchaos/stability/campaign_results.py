@@ -10,7 +10,7 @@ from pathlib import Path
 
 from history.verdict import RunVerdict, Verdict
 from kvchaos.stability.campaign_log import read_log
-from kvchaos.stability.campaign_records import CampaignRun
+from kvchaos.stability.campaign_records import CampaignRun, NightDate
 from kvchaos.stability.stability_report import run_verdicts
 
 STARTED = re.compile(r"-(\d{4}-\d{6})-[0-9a-f]+$")
@@ -35,6 +35,11 @@ class CampaignResults:
 
     name: str
     """Name of its folder."""
+    night: NightDate
+    server: str
+    """Name of the server environment."""
+    build: str
+    """Version of vLLM."""
     runs: Sequence[JudgedRun]
 
 
@@ -48,7 +53,8 @@ def read_campaign(folder: Path) -> CampaignResults:
         start = run_start(run.run, begin) or begin + timedelta(seconds=before_s)
         runs.append(JudgedRun(run, round(start.timestamp()), _by_oracle(verdicts.get(run.run))))
         before_s += run.seconds
-    return CampaignResults(folder.resolve().name, runs)
+    header = log.header
+    return CampaignResults(folder.resolve().name, header.night, header.server, header.build, runs)
 
 
 def run_start(run: str, night: datetime) -> datetime | None:

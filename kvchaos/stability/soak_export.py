@@ -1,7 +1,6 @@
-"""The stability history and whole campaigns as OpenMetrics, next to the nights of `kvchaos nightly`.
+"""The stability history as OpenMetrics, next to the nights of `kvchaos nightly`.
 
-A night of `kvchaos soak` is one sample of each metric, at its start; a run of a campaign is one, at its own
-start.
+A night of `kvchaos soak` is one sample of each metric, at its start.
 """
 
 from __future__ import annotations
@@ -10,16 +9,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import get_args
 
-from history.verdict import Outcome, Verdict
+from history.verdict import Outcome
 from kvchaos.openmetrics_text import GaugeFamily, TimedSample, label_text
 from kvchaos.stability.campaign_records import SignatureCount, StabilityNight
-from kvchaos.stability.campaign_results import CampaignResults, JudgedRun
 from kvchaos.stability.signature_states import State, track_signatures
 from kvchaos.stability.stability_store import StabilityHistory
 
 OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
 STATES: tuple[State, ...] = get_args(State)
-VERDICTS = {Verdict.PASS: 0, Verdict.UNKNOWN: 1, Verdict.FAIL: 2}
 CountsOf = Callable[[StabilityNight], Mapping[str, int]]
 
 
@@ -46,7 +43,7 @@ def soak_families(history: StabilityHistory) -> Iterator[GaugeFamily]:
     yield GaugeFamily(
         "kvchaos_soak_signature_runs",
         "Runs of the night that have the signature.",
-        _sorted((_signature_labels(each), float(each.count), each.night) for each in history.signatures),
+        _sorted((signature_labels(each), float(each.count), each.night) for each in history.signatures),
     )
     yield GaugeFamily(
         "kvchaos_soak_signature_state",
@@ -79,52 +76,8 @@ COUNTS: tuple[tuple[str, str, str, CountsOf], ...] = (
 """Name, help text, label and the counts of a night by the value of that label."""
 
 
-def campaign_families(campaigns: Sequence[CampaignResults]) -> Iterator[GaugeFamily]:
-    """Each run of the campaigns, one by one. Without campaigns there are none."""
-    if not campaigns:
-        return
-    runs = [(campaign.name, run) for campaign in campaigns for run in campaign.runs]
-    yield GaugeFamily(
-        "kvchaos_campaign_run_start_time_seconds",
-        "Start of the run, seconds since the epoch.",
-        [_run_sample(campaign, run, float(run.start_s)) for campaign, run in runs],
-        "seconds",
-    )
-    yield GaugeFamily(
-        "kvchaos_campaign_run_duration_seconds",
-        "Duration of the run with its judging.",
-        [_run_sample(campaign, run, run.logged.seconds) for campaign, run in runs],
-        "seconds",
-    )
-    yield GaugeFamily(
-        "kvchaos_campaign_oracle_verdict",
-        "Verdict of the oracle on the run: 0 pass, 1 unknown, 2 fail.",
-        [
-            (
-                label_text({"campaign": campaign, "run": run.logged.run, "oracle": oracle}),
-                float(VERDICTS[verdict]),
-                run.start_s,
-            )
-            for campaign, run in runs
-            for oracle, verdict in run.verdicts.items()
-        ],
-    )
-
-
-def _run_sample(campaign: str, run: JudgedRun, value: float) -> TimedSample:
-    labels = {
-        "campaign": campaign,
-        "run": run.logged.run,
-        "scenario": run.logged.scenario,
-        "seed": str(run.logged.seed),
-        "category": run.logged.category,
-        "outcome": run.logged.outcome,
-        "signatures": ", ".join(each.signature for each in run.logged.signatures),
-    }
-    return label_text(labels), value, run.start_s
-
-
-def _signature_labels(count: SignatureCount) -> dict[str, str]:
+def signature_labels(count: SignatureCount) -> dict[str, str]:
+    """The labels of a signature on one night."""
     return {
         "signature": count.signature,
         "oracle": oracle_of(count.signature),

@@ -29,7 +29,7 @@ class StabilityReport:
 
     night: StabilityNight
     tracked: Sequence[TrackedSignature]
-    """In order of their states, the most frequent first."""
+    """In order of their states, those that nothing explains first, then the most frequent."""
     runs: Sequence[CampaignRun] = ()
     """Empty where the folder of the night is not here."""
     verdicts: Mapping[str, RunVerdict] = field(default_factory=dict)
@@ -57,9 +57,14 @@ def stability_report(folder: Path, runs: Path | None) -> StabilityReport | None:
 
 
 def ordered_signatures(history: StabilityHistory) -> list[TrackedSignature]:
-    """The signatures of a history after its last night."""
+    """The signatures of a history after its last night; within a state those that nothing explains first."""
     tracked = track_signatures(history.nights, history.signatures)
-    return sorted(tracked, key=lambda one: (ORDER.index(one.state), -one.tonight, one.signature))
+    return sorted(tracked, key=_rank)
+
+
+def _rank(tracked: TrackedSignature) -> tuple[int, bool, int, str]:
+    explained = not tracked.latest.unexplained
+    return ORDER.index(tracked.state), explained, -tracked.tonight, tracked.signature
 
 
 def night_runs(folder: Path) -> list[CampaignRun]:

@@ -18,11 +18,12 @@ from history import layout
 from history.events import ServerReady
 from history.reader import read_history
 from kvchaos.nightly.openmetrics_export import night_families
-from kvchaos.openmetrics_text import exposition
+from kvchaos.openmetrics_text import GaugeFamily, exposition
 from kvchaos.prometheus.program import DATA
 from kvchaos.prometheus.recorded_series import openmetrics_lines
+from kvchaos.stability.campaign_export import campaign_families
 from kvchaos.stability.campaign_results import read_campaign
-from kvchaos.stability.soak_export import campaign_families, soak_families
+from kvchaos.stability.soak_export import soak_families
 from tests.boards.recorded_servers import BEGIN_S, CREATE, SCRAPE_S, end_s, recorded_servers
 from tests.prometheus.grafana_queries import TimeRange
 from tests.prometheus.stored_prometheus import reopened
@@ -78,7 +79,7 @@ def replayed_run(archive: Path, promtool: Path, folder: Path) -> Iterator[Opened
     history = read_history(unpack(archive, folder))
     ready, end = history.events_of(ServerReady)[0], history.events[-1]
     shown = TimeRange(ready.t_ns / NS_PER_S - BEFORE_S, end.t_ns / NS_PER_S)
-    with _blocks("".join(openmetrics_lines(history)), promtool, folder) as prometheus:
+    with opened_blocks("".join(openmetrics_lines(history)), promtool, folder) as prometheus:
         yield OpenedData(prometheus, shown)
 
 
@@ -87,29 +88,33 @@ def replayed_series(exported: Path, promtool: Path, folder: Path) -> Iterator[Op
     """The same, of a run of which only these series are stored."""
     text = lzma.decompress(exported.read_bytes()).decode()
     times_s = [float(line.rpartition(" ")[2]) for line in text.splitlines() if not line.startswith("#")]
-    with _blocks(text, promtool, folder) as prometheus:
+    with opened_blocks(text, promtool, folder) as prometheus:
         yield OpenedData(prometheus, TimeRange(min(times_s), max(times_s)))
 
 
 @contextmanager
 def exported_nights(promtool: Path, folder: Path) -> Iterator[OpenedData]:
-    """A synthetic history of nights."""
+    """A synthetic history of nights, with the search for failures."""
     history = synthetic_year(NIGHTS)
+    families = [*night_families(history), *_soaks(folder)]
     first, last = (datetime.fromisoformat(history.nights[at].night).timestamp() for at in (0, -1))
-    with _blocks(exposition(night_families(history)), promtool, folder) as prometheus:
+    with opened_blocks(exposition(families), promtool, folder) as prometheus:
         yield OpenedData(prometheus, TimeRange(first - MORNING_S, last + MORNING_S))
 
 
 @contextmanager
 def exported_soaks(promtool: Path, folder: Path) -> Iterator[OpenedData]:
     """Synthetic nights of `kvchaos soak`, and one of its campaigns."""
-    campaign = read_campaign(write_campaign(folder / "campaign"))
-    families = [*soak_families(soak_history()), *campaign_families([campaign])]
     first = START.timestamp()
-    with _blocks(exposition(families), promtool, folder) as prometheus:
+    with opened_blocks(exposition(_soaks(folder)), promtool, folder) as prometheus:
         yield OpenedData(
             prometheus, TimeRange(first - MORNING_S, first + (SOAK_NIGHTS - 1) * 86400 + MORNING_S)
         )
+
+
+def _soaks(folder: Path) -> list[GaugeFamily]:
+    campaign = read_campaign(write_campaign(folder / "campaign"))
+    return [*soak_families(soak_history()), *campaign_families([campaign])]
 
 
 @contextmanager
@@ -120,7 +125,7 @@ def production_servers(promtool: Path, folder: Path) -> Iterator[OpenedData]:
 
 
 @contextmanager
-def _blocks(text: str, promtool: Path, folder: Path) -> Iterator[PrometheusConnect]:
+def opened_blocks(text: str, promtool: Path, folder: Path) -> Iterator[PrometheusConnect]:
     """OpenMetrics text, made into blocks by promtool."""
     exported, blocks = folder / "history.om", folder / layout.PROMETHEUS_FOLDER / DATA
     exported.write_text(text)

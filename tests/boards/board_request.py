@@ -114,7 +114,7 @@ def resolved_variables(
         elif variable["type"] == "datasource":
             known[variable["name"]] = "prometheus"
         else:
-            known[variable["name"]] = str(variable["query"]).partition(",")[0]
+            known[variable["name"]] = chosen.get(variable["name"], str(variable["query"]).partition(",")[0])
     yield from known.items()
 
 

@@ -16,6 +16,9 @@ from kvchaos.nightly.night_store import NightHistory
 from kvchaos.nightly.openmetrics_export import night_families
 from kvchaos.openmetrics_text import exposition
 from kvchaos.prometheus.program import DATA
+from kvchaos.stability.campaign_export import campaign_families
+from kvchaos.stability.campaign_results import read_campaign
+from kvchaos.stability.soak_export import soak_families
 from tests.prometheus.grafana_queries import (
     NIGHT_BOARD,
     Query,
@@ -27,10 +30,11 @@ from tests.prometheus.grafana_queries import (
 )
 from tests.prometheus.stored_prometheus import reopened
 from tests.support.synthetic_nights import BLIND, NEW, OLD, synthetic_year
+from tests.support.synthetic_soaks import soak_history, write_campaign
 
 pytestmark = pytest.mark.prometheus
 
-NIGHTS = 40
+NIGHTS = 60
 HOUR_S, DELAY_S = 3600, 1800
 CREATE = ("tsdb", "create-blocks-from", "--max-block-duration=2000h", "openmetrics")
 VARIABLES = {"scenario": NEW.partition("/")[0], "series": NEW}
@@ -55,7 +59,9 @@ def prometheus(
 ) -> Iterator[PrometheusConnect]:
     folder = tmp_path_factory.mktemp("nights")
     exported, blocks = folder / "history.om", folder / layout.PROMETHEUS_FOLDER / DATA
-    exported.write_text(exposition(night_families(nights)))
+    campaign = read_campaign(write_campaign(folder / "campaign"))
+    families = [*night_families(nights), *soak_families(soak_history()), *campaign_families([campaign])]
+    exported.write_text(exposition(families))
     subprocess.run([promtool, *CREATE, exported, blocks], check=True, capture_output=True, timeout=120)
     with reopened(folder, folder) as api:
         yield api

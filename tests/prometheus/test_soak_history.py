@@ -13,8 +13,9 @@ from prometheus_api_client import PrometheusConnect
 from history import layout
 from kvchaos.openmetrics_text import exposition
 from kvchaos.prometheus.program import DATA
+from kvchaos.stability.campaign_export import RUNS_URL, campaign_families
 from kvchaos.stability.campaign_results import read_campaign
-from kvchaos.stability.soak_export import campaign_families, soak_families
+from kvchaos.stability.soak_export import soak_families
 from tests.prometheus.grafana_queries import (
     CAMPAIGN_BOARD,
     Query,
@@ -72,11 +73,12 @@ def test_every_query_of_the_campaign_dashboard_returns_series(
 def test_variables_of_the_campaign_dashboard_list_campaigns_and_signatures(
     prometheus: PrometheusConnect,
 ) -> None:
-    campaign, signature = (
+    campaign, signature, runs_url = (
         each for each in read(CAMPAIGN_BOARD)["templating"]["list"] if each["type"] == "query"
     )
     assert values_of(prometheus, campaign, SHOWN) == [CAMPAIGN]
     assert set(values_of(prometheus, signature, SHOWN)) == {ONGOING, GONE, BACK, NEW}
+    assert values_of(prometheus, runs_url, SHOWN, VARIABLES) == [f"{RUNS_URL}/{CAMPAIGN}"]
 
 
 def test_timeline_shows_the_state_of_each_signature(prometheus: PrometheusConnect) -> None:

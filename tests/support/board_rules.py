@@ -17,9 +17,14 @@ Board = Mapping[str, Any]
 Rule = Callable[[Board], Iterator[str]]
 
 SOURCE = "${datasource}"
+WITHOUT_SOURCE = {"datasource", "textbox"}
+"""Kinds of variables."""
 WITH_UNIT = {"timeseries", "stat", "bargauge"}
 BUILT_IN = {"__rate_interval", "__interval", "__range", "datasource"}
 UNITS = {value for name, value in vars(units).items() if not name.startswith("_")}
+LINK_VALUES = {"__data", "__field", "__url_time_range"}
+CELL = re.compile(r"\$\{__data\.fields\.(\w+)")
+KEEP_COLUMNS = "filterFieldsByName"
 VARIABLE = re.compile(r"\$\{?(\w+)")
 WINDOW = re.compile(r"\[([^\]]+)\]")
 SELECTOR = re.compile(r"\{[^}]*\}")
@@ -50,15 +55,21 @@ def expressions(board: Board) -> Iterator[tuple[str, str]]:
     yield from ((each["name"], each["expr"]) for each in board["annotations"]["list"])
 
 
-def data_links(board: Board) -> Iterator[str]:
-    """The URL of each link of a panel's data, also those of single fields."""
+def data_links(board: Board) -> Iterator[tuple[Mapping[str, Any], str]]:
+    """Each panel with the URL of each link of its data, also those of single fields."""
     for panel in data_panels(board):
         config = panel["fieldConfig"]
-        yield from (link["url"] for link in config["defaults"].get("links", ()))
+        yield from ((panel, link["url"]) for link in config["defaults"].get("links", ()))
         for each in config.get("overrides", ()):
             for option in each["properties"]:
                 if option["id"] == "links":
-                    yield from (link["url"] for link in option["value"])
+                    yield from ((panel, link["url"]) for link in option["value"])
+
+
+def columns(panel: Mapping[str, Any]) -> set[str]:
+    """The columns that a table keeps; none of another panel."""
+    kept = [each["options"] for each in panel.get("transformations", ()) if each["id"] == KEEP_COLUMNS]
+    return {name for options in kept for name in options["include"]["names"]}
 
 
 def untitled(board: Board) -> Iterator[str]:
@@ -119,7 +130,7 @@ def fixed_source(board: Board) -> Iterator[str]:
             yield panel["title"]
     others = [*board["annotations"]["list"], *board["templating"]["list"]]
     for other in others:
-        if other.get("type") != "datasource" and other["datasource"]["uid"] != SOURCE:
+        if other.get("type") not in WITHOUT_SOURCE and other["datasource"]["uid"] != SOURCE:
             yield other["name"]
     if [each["name"] for each in board["templating"]["list"] if each["type"] == "datasource"] != [
         "datasource"
@@ -170,7 +181,17 @@ def link_without_time(board: Board) -> Iterator[str]:
     for link in board["links"]:
         if not (link["keepTime"] and link["includeVars"]):
             yield link["title"]
-    yield from (url for url in data_links(board) if not re.search(r"__url_time_range|&from=.*&to=", url))
+    for _, url in data_links(board):
+        if url.startswith("/d/") and not re.search(r"__url_time_range|&from=.*&to=", url):
+            yield url
+
+
+def unknown_link_value(board: Board) -> Iterator[str]:
+    """Links with a variable that the board does not have, or with a cell that the row does not have."""
+    known = LINK_VALUES | {each["name"] for each in board["templating"]["list"]}
+    for panel, url in data_links(board):
+        if not known.issuperset(VARIABLE.findall(url)) or not columns(panel).issuperset(CELL.findall(url)):
+            yield url
 
 
 RULES: tuple[Rule, ...] = (
@@ -186,4 +207,5 @@ RULES: tuple[Rule, ...] = (
     unknown_variable,
     nameless_series,
     link_without_time,
+    unknown_link_value,
 )

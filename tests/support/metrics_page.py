@@ -20,8 +20,9 @@ from kvchaos.exporter.suite_metrics import KvchaosCollector
 from kvchaos.nightly.openmetrics_export import night_families
 from kvchaos.openmetrics_text import exposition
 from kvchaos.report.text_tables import markdown_table, replace_between
+from kvchaos.stability.campaign_export import campaign_families
 from kvchaos.stability.campaign_results import read_campaign
-from kvchaos.stability.soak_export import campaign_families, soak_families
+from kvchaos.stability.soak_export import soak_families
 from loadtests.messages import Health
 from tests.support.source_tree import ROOT
 from tests.support.synthetic_nights import synthetic_year

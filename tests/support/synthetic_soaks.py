@@ -14,7 +14,8 @@ from kvchaos.stability.signature_states import QUIET_NIGHTS
 from kvchaos.stability.stability_store import StabilityHistory
 from tests.support.campaign_folders import write_campaign_folder
 
-START = datetime(2026, 10, 1, 2, 0, tzinfo=UTC)
+START = datetime(2026, 1, 18, 1, 0, tzinfo=UTC)
+"""Its last night is that of 60 nights of `synthetic_year`, so that one dashboard can show both."""
 SOAK_NIGHTS = QUIET_NIGHTS + 5
 BUILD = "0.32.0"
 ONGOING = "server-alive/died: KeyError in vllm.v1.core.sched.scheduler.schedule"

@@ -84,6 +84,8 @@ MISTAKES: list[tuple[Rule, Edit]] = [
     (board_rules.link_without_time, partial(set_link, keepTime=False)),
     (board_rules.link_without_time, partial(set_link, includeVars=False)),
     (board_rules.link_without_time, link_panel("Queue", "/d/kvchaos-nights?var-series=a")),
+    (board_rules.unknown_link_value, link_panel("Queue", "${run_url}/report.html")),
+    (board_rules.unknown_link_value, link_panel("Queue", "${runs_url}/${__data.fields.run}/report.html")),
 ]
 
 

@@ -11,17 +11,18 @@ import pytest
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
+from dashboards import search_panels
 from dashboards.parts import METRIC
 from dashboards.write import FOLDER, dashboards, text
 from kvchaos.exporter.live_state import FiringCounter, LiveRunState
 from kvchaos.exporter.suite_metrics import KvchaosCollector
+from kvchaos.stability.campaign_export import RUNS_URL
 from tests.prometheus.grafana_queries import DASHBOARDS, RUN_BOARD, panels, queries, read
 from tests.support.board_rules import data_links
 from tests.support.metrics_page import night_metric_families
 from tests.support.synthetic_records import make_plan
 
 COLUMNS = 24
-WITH_DATA_LINKS = {"kvchaos-nights", "kvchaos-campaign", "kvchaos-fleet"}
 KV_CACHE = "/d/vllm-kv-cache"
 """A dashboard of vLLM."""
 SUFFIXES = ("", "_total", "_bucket")
@@ -87,12 +88,21 @@ def test_links_lead_to_other_dashboards_and_known_variables(board: dict[str, Any
         assert link.get("url") == KV_CACHE or any(
             set(link["tags"]) <= set(other["tags"]) for uid, other in boards.items() if uid != board["uid"]
         )
-    urls = list(data_links(board))
+    urls = [url for _, url in data_links(board)]
     for url in urls:
+        if url.startswith("${runs_url}/"):
+            continue
         target = boards[url.removeprefix("/d/").partition("?")[0]]
         known = {variable["name"] for variable in target["templating"]["list"]}
         assert set(re.findall(r"var-(\w+)=", url)) <= known
-    assert bool(urls) == (board["uid"] in WITH_DATA_LINKS)
+    assert urls
+
+
+def test_dashboard_of_a_run_expects_its_reports_where_the_export_does() -> None:
+    (variable,) = (
+        each for each in read(RUN_BOARD)["templating"]["list"] if each["name"] == search_panels.RUNS_URL
+    )
+    assert variable["query"] == RUNS_URL
 
 
 def test_grafana_menu_hides_no_link_or_annotation(board: dict[str, Any]) -> None:

@@ -55,6 +55,17 @@ def test_failed_scrape_is_down() -> None:
     assert len(lines) == len(run.scrapes)
 
 
+def test_suite_has_samples_while_the_server_does_not_answer() -> None:
+    run = clean_run()
+    for scrape in run.scrapes[-5:]:
+        scrape.failed = True
+    times = times_by_series(run.history())
+    last = {series: found[-1] for series, found in times.items()}
+    (down,) = (at_s for series, at_s in last.items() if series.startswith("up{"))
+    assert {at_s for series, at_s in last.items() if 'job="suite"' in series} == {down}
+    assert all(at_s < down for series, at_s in last.items() if series.startswith("vllm:"))
+
+
 def test_long_run_has_a_larger_step(history: History, monkeypatch: pytest.MonkeyPatch) -> None:
     assert step_s(history) == 1.0
     day = 86_400

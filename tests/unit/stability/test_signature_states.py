@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
+import msgspec
 import pytest
 
 from kvchaos.stability.campaign_records import SignatureCount, StabilityNight
 from kvchaos.stability.signature_states import State, track_signatures
+from kvchaos.stability.stability_report import ordered_signatures
+from kvchaos.stability.stability_store import StabilityHistory
 
 NAME = "server-alive/died: KeyError in vllm.v1.core.sched.scheduler.schedule"
 
@@ -69,3 +72,12 @@ def test_counts_are_of_tonight_and_of_all_nights() -> None:
 
 def test_history_without_nights_has_no_signature() -> None:
     assert track_signatures([], []) == []
+
+
+def test_unexplained_signature_precedes_a_more_frequent_explained_one() -> None:
+    counts = [
+        count(1, runs=9),
+        msgspec.structs.replace(count(1), signature="answers/not-golden: request", unexplained=True),
+    ]
+    ordered = ordered_signatures(StabilityHistory([night(1)], counts))
+    assert [each.tonight for each in ordered] == [2, 9]

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 
+import msgspec
 import pytest
 from prometheus_client import Metric
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
@@ -14,11 +15,15 @@ from prometheus_client.samples import Sample
 from history import layout
 from kvchaos.cli.app import run as command_line
 from kvchaos.openmetrics_text import exposition
+from kvchaos.stability.campaign_export import campaign_families
 from kvchaos.stability.campaign_results import read_campaign, run_start
-from kvchaos.stability.soak_export import campaign_families, soak_families
+from kvchaos.stability.night_counts import EXAMPLES
+from kvchaos.stability.soak_export import soak_families
 from kvchaos.stability.stability_store import StabilityHistory, append_stability
+from tests.support.campaign_folders import write_campaign_folder
 from tests.support.synthetic_soaks import (
     BACK,
+    BUILD,
     GONE,
     NEW,
     NO_SCRAPE,
@@ -27,6 +32,7 @@ from tests.support.synthetic_soaks import (
     SOAK_NIGHTS,
     START,
     campaign_runs,
+    night_of,
     soak_history,
     write_campaign,
 )
@@ -116,6 +122,45 @@ def test_every_run_of_a_campaign_is_exported_with_its_verdicts(campaign: Path) -
 def test_start_of_a_run_follows_from_its_name(run: str, night: str, expected: str | None) -> None:
     start = run_start(run, datetime.fromisoformat(night).replace(tzinfo=UTC))
     assert start == (expected and datetime.fromisoformat(expected).replace(tzinfo=UTC))
+
+
+def test_kept_runs_of_a_signature_are_exported_with_the_command(campaign: Path) -> None:
+    found = samples(exposition(campaign_families([read_campaign(campaign)])))
+    shown = {
+        (sample.labels["run"], sample.labels["signature"], sample.labels["oracle"]): sample.labels["command"]
+        for sample in found["kvchaos_campaign_run_signature"]
+    }
+    assert shown == {
+        (run.run, each.signature, each.signature.partition("/")[0]): (
+            f"kvchaos run {run.scenario} --server {BUILD} --seed {run.seed}"
+        )
+        for run in campaign_runs(SOAK_NIGHTS - 1)
+        for each in run.signatures
+    }
+
+
+def test_runs_that_the_campaign_does_not_keep_have_no_signature_of_their_own(tmp_path: Path) -> None:
+    runs = [
+        msgspec.structs.replace(campaign_runs(0)[1], number=number, run=f"aborts-{number}")
+        for number in range(EXAMPLES + 3)
+    ]
+    folder = write_campaign_folder(tmp_path / "soak", night_of(0), BUILD, runs, lambda _: [])
+    found = samples(exposition(campaign_families([read_campaign(folder)])))
+    (count,) = found["kvchaos_campaign_signature_runs"]
+    assert count.value == len(runs)
+    assert len(found["kvchaos_campaign_run_signature"]) == EXAMPLES
+
+
+def test_campaign_has_the_url_of_its_runs(campaign: Path) -> None:
+    families = campaign_families([read_campaign(campaign)], "https://runs.example/kvchaos/")
+    (start,) = samples(exposition(families))["kvchaos_campaign_start_time_seconds"]
+    assert start.labels["runs_url"] == f"https://runs.example/kvchaos/{campaign.name}"
+    assert start.value == float(str(start.timestamp))
+
+
+def test_command_refuses_a_url_that_no_link_can_have(tmp_path: Path, campaign: Path) -> None:
+    options = ["--history", str(tmp_path), "--campaign", str(campaign), "--runs-url", "runs"]
+    assert command_line(["nightly", "export", "openmetrics", *options]) == 3
 
 
 def test_run_without_a_stored_verdict_has_no_verdicts(campaign: Path) -> None:
