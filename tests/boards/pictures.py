@@ -16,10 +16,9 @@ from tests.boards.board_data import BOARDS
 from tests.boards.board_page import Scheme, board_page
 from tests.boards.board_request import WIDTH, request_board
 from tests.boards.panel_bundles import NEWEST
+from tests.boards.triage_pictures import DOCS, draw_triage_pictures
 from tests.prometheus.grafana_queries import FOLDER, read
-from tests.support.source_tree import ROOT
 
-DOCS = ROOT / "docs"
 ALSO_LIGHT = {"run"}
 
 
@@ -49,7 +48,7 @@ def main() -> None:
         browser = playwright.chromium.launch(
             executable_path=need_browser(os.environ), headless=True, args=list(BROWSER_ARGUMENTS)
         )
-        for path in draw_pictures(browser, promtool):
+        for path in (*draw_triage_pictures(browser, promtool), *draw_pictures(browser, promtool)):
             sys.stdout.write(f"{path}\n")
         browser.close()
 
