@@ -62,6 +62,9 @@ def test_gpu_command_and_compose_project_are_accepted(
         "model": "Qwen/Qwen3-0.6B",
         "host": "127.0.0.1",
         "blocks": 40,
+        "max_model_len": 768,
+        "eager": True,
+        "tensor_parallel": 1,
         "memory_share": 0.8,
         "connector": "ChaosConnector",
         # 3 MiB of the tiny model, in which a token takes 1 KiB.
@@ -72,6 +75,22 @@ def test_gpu_command_and_compose_project_are_accepted(
     assert server["image"] == f"vllm/vllm-openai:v{NEW}"
     assert server["ulimits"]["memlock"] == -1
     assert int(server["shm_size"]) > 8 * 2**30
+
+
+def test_commands_and_projects_of_large_scales_are_accepted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = ("--stack", "compose-gpu", "--card-gib", "79", "--cards", "4", "--host-gib", "512")
+    _, content = project(tmp_path, monkeypatch, "evict-storm", *options, "--scale", "node")
+    server = content["services"]["server"]
+    accepted = understood(server["command"])
+    assert (accepted["eager"], accepted["tensor_parallel"]) == (False, 4)
+    assert accepted["blocks"] > 2_000
+    assert accepted["max_model_len"] >= 8_192
+    assert accepted["tier_bytes"] > 10 * 2**30
+    (device,) = server["deploy"]["resources"]["reservations"]["devices"]
+    assert (device["driver"], device["count"]) == ("nvidia", -1)
+    assert int(server["mem_limit"]) > accepted["tier_bytes"] < int(server["shm_size"])
 
 
 @pytest.mark.parametrize("stack", ["compose-cpu", "compose-gpu"])

@@ -31,7 +31,7 @@ from kvchaos.stacks.compose.project import (
     project_files,
     server_part,
 )
-from kvchaos.stacks.device import GIB, Platform, device_of
+from kvchaos.stacks.device import GIB, Device, Platform, device_of
 from kvchaos.stacks.local_stack import choose_port
 from kvchaos.stacks.prepare_server import LaunchRequest, PreparedServer
 from kvchaos.stacks.process_registry import ProcessRegistry
@@ -111,7 +111,9 @@ CPU_PERIOD_US = 20_000
 CPU_LEFT = 0.25
 """Share of a processor for the load generator and the suite; the server may use the rest. Without this share
 the kernel gave them no processor for up to 5 s, since it schedules containers as one group."""
-OVERLAY: dict[Platform, str] = {"cpu": "cpu", "cuda": "gpu"}
+SERVER_MEMORY_VARIABLE = "KVCHAOS_SERVER_MEMORY"
+MEMORY_BESIDE_TIER = 64 * GIB
+"""For the processes of a server and the files of its model."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +134,9 @@ def plan_project(request: LaunchRequest, images: Images) -> PlannedProject:
     listening = Listening(choose_port(request.port), HOST)
     launch = plan_launch(request.server, request.settings, served, listening, INSIDE, device)
     prometheus_port = choose_port(_port(PROMETHEUS_PORT_VARIABLE))
-    overlays = [OVERLAY[platform], *(["prometheus"] if images.prometheus_is_built else [])]
+    overlays = _overlays(request)
+    if images.prometheus_is_built:
+        overlays.append("prometheus")
     project = Project(
         name=f"kvchaos-{request.run_id}",
         files=project_files(*overlays),
@@ -146,12 +150,27 @@ def plan_project(request: LaunchRequest, images: Images) -> PlannedProject:
             "KVCHAOS_HUB": str(hub_folder()),
             "KVCHAOS_SHM": str((device.tier_limit or 0) + SHM_BESIDE_TIER),
             "KVCHAOS_SERVER_CPU_US": str(round(((os.cpu_count() or 1) - CPU_LEFT) * CPU_PERIOD_US)),
+            **_server_memory(request, device),
             **image_variables(images),
         },
         run_overlay=server_part(launch, folder),
         grafana=request.grafana,
     )
     return PlannedProject(project, launch, served, prometheus_port)
+
+
+def _overlays(request: LaunchRequest) -> list[str]:
+    """The files of the server's platform."""
+    if request.server.platform == "cpu":
+        return ["cpu"]
+    return ["gpu", "all-gpus" if request.scale == "node" else "one-gpu"]
+
+
+def _server_memory(request: LaunchRequest, device: Device) -> dict[str, str]:
+    """The limit of a server with a large tier, unless the user set one; else that of the file."""
+    if request.scale == "tiny" or device.tier_limit is None or os.environ.get(SERVER_MEMORY_VARIABLE):
+        return {}
+    return {SERVER_MEMORY_VARIABLE: str(device.tier_limit + MEMORY_BESIDE_TIER)}
 
 
 def prepare_compose(request: LaunchRequest, registry: ProcessRegistry) -> PreparedServer:
