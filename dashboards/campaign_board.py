@@ -18,6 +18,7 @@ from dashboards.parts import (
     HALF,
     ORANGE,
     RED,
+    SAME_SOURCE,
     TALL,
     THIRD,
     WIDE,
@@ -124,7 +125,8 @@ def _last_night() -> Iterator[Panel]:
 
 def _link_to_signature() -> DashboardLink:
     """Of a bar to the same board with its signature."""
-    query = "var-signature=${__field.labels.signature:percentencode}&var-campaign=${campaign}"
+    signature = "var-signature=${__field.labels.signature:percentencode}"
+    query = f"{signature}&var-campaign=${{campaign}}&{SAME_SOURCE}"
     return DashboardLink("Show this signature").url(f"/d/{UID}?{query}&${{__url_time_range}}")
 
 

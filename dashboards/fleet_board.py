@@ -19,6 +19,7 @@ from dashboards.parts import (
     ORANGE,
     QUARTER,
     RED,
+    SAME_SOURCE,
     Panel,
     Query,
     annotation,
@@ -181,7 +182,7 @@ def _load() -> Iterator[Panel]:
 def _link_to_server() -> DashboardLink:
     """Of a line to the same board with its server."""
     url = f"/d/{UID}?var-instance=${{__field.labels.instance}}&var-model=${{__field.labels.model_name}}"
-    return DashboardLink("Show this server").url(f"{url}&${{__url_time_range}}")
+    return DashboardLink("Show this server").url(f"{url}&{SAME_SOURCE}&${{__url_time_range}}")
 
 
 def _offload() -> Iterator[Panel]:

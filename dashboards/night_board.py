@@ -21,6 +21,7 @@ from dashboards.parts import (
     ORANGE,
     QUARTER,
     RED,
+    SAME_SOURCE,
     TALL,
     WIDE,
     Panel,
@@ -116,7 +117,7 @@ def _search() -> Iterator[Panel]:
 
 def _link_to_series() -> DashboardLink:
     """Of a bar to the same board with its series."""
-    query = "var-series=${__field.labels.series}&var-scenario=${__field.labels.scenario}"
+    query = f"var-series=${{__field.labels.series}}&var-scenario=${{__field.labels.scenario}}&{SAME_SOURCE}"
     return DashboardLink("Show this series").url(f"/d/{UID}?{query}&${{__url_time_range}}")
 
 

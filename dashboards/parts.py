@@ -54,6 +54,8 @@ from grafana_foundation_sdk.models.dashboard import (
 )
 
 SOURCE = DataSourceRef(type_val="prometheus", uid="${datasource}")
+SAME_SOURCE = "var-datasource=${datasource}"
+"""Of a link to a dashboard that reads the same database."""
 WIDE, HALF, THIRD, QUARTER, SIXTH = 24, 12, 8, 6, 4
 TALL, LOW = 8, 4
 BAR_HEIGHT = 32

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from grafana_foundation_sdk.builders import table
 
-from dashboards.parts import GREEN, ORANGE, RED, Panel, Query, figure
+from dashboards.parts import GREEN, ORANGE, RED, SAME_SOURCE, Panel, Query, figure
 from dashboards.promql import DAY, WHOLE, last, soak, total
 from dashboards.tables import DATE, link, listing
 
@@ -59,7 +59,7 @@ def night_signatures() -> table.Panel:
     runs = last("kvchaos_campaign_signature_runs", 'unexplained="true"', WHOLE)
     start = f"max by (campaign) ({last('kvchaos_campaign_start_time_seconds', '', WHOLE)})"
     began = f"({runs} * 0 + on (campaign) group_left () {start}) * 1000"
-    url = f"{CAMPAIGN_BOARD}?{_cell('campaign')}&{_cell('signature')}&var-datasource=${{datasource}}"
+    url = f"{CAMPAIGN_BOARD}?{_cell('campaign')}&{_cell('signature')}&{SAME_SOURCE}"
     return listing(
         "Unexplained signatures by night",
         "The signatures that no known bug and no expectation explains, the last night first. A click on a "

@@ -26,6 +26,7 @@ VARIABLE_PREFIX = "var-"
 MS = 1000
 Answer = Mapping[str, Any]
 """Of a query of a panel."""
+Boards = Sequence[Mapping[str, Any]]
 
 
 class LinkBroken(Exception):
@@ -41,6 +42,15 @@ class LinkedRow:
     """Text by column; of a series its labels, and `name`."""
     links: Mapping[str, str]
     """URL by title."""
+
+
+@dataclass(frozen=True)
+class LinkTarget:
+    """What a link opens."""
+
+    board: Mapping[str, Any]
+    variables: Mapping[str, str]
+    shown: TimeRange
 
 
 def is_board(url: str) -> bool:
@@ -62,10 +72,8 @@ def linked_rows(request: BoardRequest) -> Iterator[LinkedRow]:
             yield LinkedRow(panel["title"], cells, links)
 
 
-def opened_board(
-    url: str, boards: Sequence[Mapping[str, Any]], prometheus: PrometheusConnect
-) -> BoardRequest:
-    """The board of a link, answered. Raises LinkBroken."""
+def link_target(url: str, boards: Boards) -> LinkTarget:
+    """The board of a link, which has the variables of the link. Raises LinkBroken."""
     parts = urlsplit(url)
     uid = parts.path.removeprefix(BOARD_PATH)
     board = next((each for each in boards if each["uid"] == uid), None)
@@ -77,8 +85,17 @@ def opened_board(
         for name, value in given.items()
         if name.startswith(VARIABLE_PREFIX)
     }
-    request = request_board(board, prometheus, _time_range(url, given), chosen)
-    lost = [name for name, value in chosen.items() if request.variables.get(name) != value]
+    unknown = set(chosen) - {each["name"] for each in board["templating"]["list"]}
+    if unknown:
+        raise LinkBroken(f"{url}: {uid} has no variable {', '.join(sorted(unknown))}")
+    return LinkTarget(board, chosen, _time_range(url, given))
+
+
+def opened_board(url: str, boards: Boards, prometheus: PrometheusConnect) -> BoardRequest:
+    """The board of a link, answered, with the values of the link. Raises LinkBroken."""
+    target = link_target(url, boards)
+    request = request_board(target.board, prometheus, target.shown, target.variables)
+    lost = [name for name, value in target.variables.items() if request.variables[name] != value]
     empty = [name for name, value in request.variables.items() if not value]
     if lost or empty:
         raise LinkBroken(f"{url}: variables without this value: {lost}, without a value: {empty}")

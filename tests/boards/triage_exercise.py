@@ -8,22 +8,20 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from kvchaos.prometheus.program import need_prometheus
 from tests.boards.board_data import OpenedData
 from tests.boards.board_request import request_board
-from tests.boards.followed_links import LinkBroken, is_board, linked_rows, opened_board
+from tests.boards.followed_links import Boards, LinkBroken, is_board, linked_rows, opened_board
 from tests.boards.red_nights import RED_NIGHTS, RedNight, opened_night
 from tests.prometheus.grafana_queries import DASHBOARDS, NIGHT_BOARD, read
 
 MOST_STEPS = 3
 COMMAND = "kvchaos run "
-Boards = Sequence[Mapping[str, Any]]
 
 
 @dataclass(frozen=True)
