@@ -22,6 +22,7 @@ EXIT_INTERRUPTED = 130
 COMMANDS = {
     "run": "run_command:run_command",
     "plan": "plan_command:plan_command",
+    "calibrate": "calibrate_command:calibrate_command",
     "worker": "worker_command:worker_command",
     "judge": "judge_command:judge_command",
     "reseal": "judge_command:reseal_command",

@@ -25,7 +25,8 @@ from kvchaos.bench.bench_scenarios import (
 from kvchaos.bench.bench_tables import ratio_tables
 from kvchaos.bench.procedures import RateProfile, compare, search, sweep
 from kvchaos.cli.bench_session import conduct, print_sheets, show
-from kvchaos.cli.run_command import DEFAULT_CLIENT, DEFAULT_SEED, DEFAULT_STACK, MAX_SEED, server_for
+from kvchaos.cli.requested_server import DEFAULT_SEED, DEFAULT_STACK, server_for
+from kvchaos.cli.run_command import DEFAULT_CLIENT, MAX_SEED
 from kvchaos.errors import UsageError
 from kvchaos.paths import cache_folder
 from kvchaos.planning.scenario_file import find_scenario, load_scenario

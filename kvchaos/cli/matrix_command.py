@@ -14,7 +14,8 @@ from history.scenario import Scenario
 from history.verdict import Outcome
 from kvchaos.bugs.bug_catalogue import known_bugs
 from kvchaos.campaign.campaign import clean_orphans
-from kvchaos.cli.run_command import DEFAULT_SEED, MAX_SEED
+from kvchaos.cli.requested_server import DEFAULT_SEED
+from kvchaos.cli.run_command import MAX_SEED
 from kvchaos.errors import UsageError
 from kvchaos.judging.judge_run import exit_code
 from kvchaos.matrix.digests import installed_code

@@ -24,7 +24,8 @@ from kvchaos.cli.nightly_history_commands import (
     page_command,
 )
 from kvchaos.cli.nightly_proof_commands import prove_command
-from kvchaos.cli.run_command import DEFAULT_CLIENT, DEFAULT_STACK, server_for
+from kvchaos.cli.requested_server import DEFAULT_STACK, server_for
+from kvchaos.cli.run_command import DEFAULT_CLIENT
 from kvchaos.errors import UsageError
 from kvchaos.nightly.decision import Decision
 from kvchaos.nightly.night_changes import accepted_level, change_lines, earlier_noise

@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 
 from kvchaos.campaign.campaign import clean_orphans
-from kvchaos.cli.run_command import DEFAULT_SERVER
+from kvchaos.cli.requested_server import DEFAULT_SERVER
 from kvchaos.errors import UsageError
 from kvchaos.paths import Workspace, cache_folder, runs_folder
 from kvchaos.prometheus.program import need_prometheus

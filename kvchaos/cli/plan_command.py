@@ -15,7 +15,7 @@ from history import layout
 from history.scaling import ScaleName
 from history.scenario import Scenario, StackName
 from history.stack_capabilities import CAPABILITIES
-from kvchaos.cli.run_command import DEFAULT_SERVER, DEFAULT_STACK
+from kvchaos.cli.requested_server import DEFAULT_SERVER, DEFAULT_STACK
 from kvchaos.errors import UsageError
 from kvchaos.paths import cache_folder, runs_folder
 from kvchaos.planning.run_plan import RunRequest, new_run_id

@@ -12,33 +12,27 @@ import typer
 from packaging.version import InvalidVersion, Version
 from rich.console import Console
 
-from history.scaling import ScaleName, Scaling
+from history.scaling import ScaleName
 from history.scenario import ClientKind, Scenario, StackName
 from history.stack_capabilities import CAPABILITIES
 from kvchaos.bugs.bug_catalogue import known_bugs
 from kvchaos.campaign.campaign import clean_orphans, run_all
 from kvchaos.campaign.run_budget import RunBudget
+from kvchaos.cli.calibrate_command import calibrated_tolerance
 from kvchaos.cli.durations import parse_duration
+from kvchaos.cli.requested_server import DEFAULT_SEED, DEFAULT_SERVER, DEFAULT_STACK, server_for, sized
 from kvchaos.doctor import gpu
 from kvchaos.errors import UsageError
 from kvchaos.judging.judge_run import exit_code
 from kvchaos.paths import Workspace, cache_folder, runs_folder
 from kvchaos.planning.master_address import MasterAddress, check_free, master_address
 from kvchaos.planning.run_plan import RunRequest, replay_of
-from kvchaos.planning.scale.run_scale import machine_for, scale_of, scaled_plans, served_model_size
 from kvchaos.planning.scenario_file import find_scenario, load_scenario, order_scenarios, scenario_files
 from kvchaos.planning.scenario_priority import most_important_first
 from kvchaos.prometheus.program import need_prometheus
-from kvchaos.servers.installation import shown
-from kvchaos.servers.server_registry import ServerEnv, find_server
-from kvchaos.stacks.attach import AttachedServer, inspect_server
-from kvchaos.stacks.compose.docker_engine import connect
-from kvchaos.stacks.compose.image_builder import ImageBuilder, ensure_images
 
 MAX_SEED = 2**62
 """Leaves room for repeats below the 2**63 that a plan can hold."""
-DEFAULT_SEED = 1
-DEFAULT_STACK: StackName = "local"
 DEFAULT_CLIENT: ClientKind = "openai"
 
 
@@ -123,6 +117,7 @@ def run_command(
     """
     if [bool(scenarios), every, replay is not None].count(True) != 1:
         raise UsageError("name the scenarios to run, or give --all, or --replay RUN_DIR (one of the three)")
+    time_left = None if budget is None else RunBudget(parse_duration(budget))
     if replay is not None:
         old = replay_of(replay)
         loaded, seed, stack = [old.scenario], old.seed, stack or old.stack
@@ -133,12 +128,7 @@ def run_command(
             server = server or old.server
     else:
         stack = stack or DEFAULT_STACK
-        files = scenario_files() if every else [find_scenario(name) for name in scenarios or ()]
-        loaded = [load_scenario(path) for path in files]
-        if every:
-            loaded = [scenario for scenario in loaded if stack in scenario.stacks]
-            loaded = order_scenarios(loaded, known_bugs())
-            loaded = loaded if budget is None else most_important_first(loaded)
+        loaded = _loaded(scenarios or (), stack, every=every, short_of_time=time_left is not None)
     cache, can = cache_folder(), CAPABILITIES[stack]
     if on_gpu or can.containers == "cuda":
         _require_gpu(stack, server or DEFAULT_SERVER, cache, port)
@@ -154,11 +144,15 @@ def run_command(
     master = None if listen is None else _master(listen)
     release = None if as_release is None else _release(as_release)
     environment = server_for(stack, url, server, workspace.cache, grafana=grafana)
-    sized = (
+    chosen = (
         [(old.scenario, old.scaling)]
         if replay is not None
-        else _sized(loaded, scale, environment, every=every)
+        else sized(loaded, scale, environment, every=every)
     )
+    console = Console()
+    clean_orphans(workspace, console)
+    if logprob_tolerance is None:
+        logprob_tolerance = calibrated_tolerance(environment, stack, scale, workspace, console)
     requests = [
         RunRequest(
             scenario=scenario,
@@ -174,33 +168,20 @@ def run_command(
             client=client or DEFAULT_CLIENT,
             as_release=release,
         )
-        for scenario, scaling in sized
+        for scenario, scaling in chosen
         for again in range(repeat)
     ]
-    console = Console()
-    clean_orphans(workspace, console)
-    time_left = None if budget is None else RunBudget(parse_duration(budget))
     rows = run_all(requests, workspace, console, reuse=not fresh, budget=time_left)
     return exit_code(row.verdict.outcome for row in rows)
 
 
-def _sized(
-    scenarios: Sequence[Scenario], name: ScaleName | None, server: ServerEnv | AttachedServer, *, every: bool
-) -> list[tuple[Scenario, Scaling | None]]:
-    """The scenarios at their scale; with --all those that fit. Raises UsageError."""
-    if isinstance(server, AttachedServer):
-        if name not in (None, "tiny"):
-            raise UsageError("--scale needs a server that kvchaos starts, not --stack attach")
-        return [(scenario, None) for scenario in scenarios]
-    scale = scale_of(name, server.platform)
-    if scale is None:
-        return [(scenario, None) for scenario in scenarios]
-    plans, misfits = scaled_plans(scenarios, scale, machine_for(scale), served_model_size(scale))
-    if misfits and not (every and plans):
-        raise UsageError("\n".join(misfits))
-    for misfit in misfits:
-        typer.echo(f"kvchaos: left out: {misfit}", err=True)
-    return [(plan.scenario, plan.scaling) for plan in plans]
+def _loaded(names: Sequence[str], stack: StackName, *, every: bool, short_of_time: bool) -> list[Scenario]:
+    """The named scenarios in their order, or all of the stack. Raises UsageError."""
+    if not every:
+        return [load_scenario(find_scenario(name)) for name in names]
+    loaded = [load_scenario(path) for path in scenario_files()]
+    ordered = order_scenarios([each for each in loaded if stack in each.stacks], known_bugs())
+    return most_important_first(ordered) if short_of_time else ordered
 
 
 def _require_gpu(stack: StackName, server: str, cache: Path, port: int | None) -> None:
@@ -231,29 +212,3 @@ def _master(listen: str) -> MasterAddress:
             err=True,
         )
     return address
-
-
-DEFAULT_SERVER = "0.32.0"
-
-
-def server_for(
-    stack: StackName, url: str | None, server: str | None, cache: Path, *, grafana: bool = False
-) -> ServerEnv | AttachedServer:
-    """Have its images where it needs any, Grafana's too if that is wanted. Raises UsageError."""
-    can = CAPABILITIES[stack]
-    if not can.starts_server:
-        if url is None or server is not None:
-            raise UsageError("--stack attach needs --url http://127.0.0.1:PORT and no --server")
-        return inspect_server(url)
-    if url is not None:
-        raise UsageError("--url needs --stack attach")
-    version = server or DEFAULT_SERVER
-    if can.containers is None:
-        return find_server(version, cache)
-    client = connect()
-    try:
-        with shown(Console(stderr=True)) as progress:
-            builder = ImageBuilder(client, cache, progress)
-            return ensure_images(builder, can.containers, version, grafana=grafana)
-    finally:
-        client.close()

@@ -16,7 +16,7 @@ from kvchaos.bugs.bug_catalogue import known_bugs
 from kvchaos.campaign.campaign import clean_orphans
 from kvchaos.cli.durations import parse_duration
 from kvchaos.cli.nightly_command import EXIT_INTERRUPTED
-from kvchaos.cli.run_command import DEFAULT_SERVER
+from kvchaos.cli.requested_server import DEFAULT_SERVER
 from kvchaos.errors import UsageError
 from kvchaos.paths import Workspace, cache_folder, runs_folder
 from kvchaos.planning.run_plan import make_run_dir

@@ -14,7 +14,7 @@ from rich.console import Console
 
 from kvchaos.campaign.campaign import clean_orphans
 from kvchaos.campaign.run_budget import RunBudget
-from kvchaos.cli.run_command import server_for
+from kvchaos.cli.requested_server import server_for
 from kvchaos.errors import UsageError
 from kvchaos.paths import Workspace, cache_folder, runs_folder
 from kvchaos.servers.server_registry import ServerEnv

@@ -33,6 +33,8 @@ from oracles.findings import oracle_of
 FOLDER = "scenarios"
 TRIAL = "trial"
 """Scenarios whose result a busy machine can change: they run by their path only."""
+CALIBRATION = "calibration"
+"""Scenarios that measure a server instead of judging it."""
 
 
 class BadSchedule(Exception):
@@ -44,9 +46,9 @@ class RenamedKeyUsed(Exception):
 
 
 def scenario_files() -> list[Path]:
-    """The scenario files that come with the software, by name; those on trial are left out."""
+    """The scenario files that come with the software, by name; without those on trial and of calibration."""
     files = beside_packages(FOLDER).rglob("*.yaml")
-    return sorted(path for path in files if path.parent.name != TRIAL)
+    return sorted(path for path in files if path.parent.name not in (TRIAL, CALIBRATION))
 
 
 def find_scenario(wanted: str) -> Path:

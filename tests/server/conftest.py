@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from kvchaos.cli.run_command import DEFAULT_SERVER
+from kvchaos.cli.requested_server import DEFAULT_SERVER
 from tests.server.bench import CHOSEN, OLD, Bench, Finished, campaign_order, own_cache
 
 Campaigns = Callable[[str], Finished]

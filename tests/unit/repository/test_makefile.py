@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from kvchaos.cli.run_command import DEFAULT_SERVER
+from kvchaos.cli.requested_server import DEFAULT_SERVER
 from tests.server.contract.generations import ONE_OF_EACH
 
 ROOT = Path(__file__).parents[3]
