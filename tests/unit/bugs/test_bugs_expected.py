@@ -106,7 +106,10 @@ RESOLVED: dict[tuple[str, str], tuple[set[str], set[str]]] = {
     ("0.19.1", "mid-prefill-preemption"): ({"progress/deadlock"}, {"accounting/prompt-tokens-by-source"}),
     ("0.22.1", "mid-prefill-preemption"): ({"progress/deadlock"}, set()),
     ("0.24.0", "mid-prefill-preemption"): (set(), set()),
-    ("0.22.1", "parameter-mix"): ({"outcomes"}, {"server-alive/died"}),
+    ("0.22.1", "parameter-mix"): (
+        {"outcomes"},
+        {"server-alive/died", "logs/request-exception", "logs/exception"},
+    ),
     ("0.28.0", "parameter-mix"): ({"accounting/tier-lookups-exceed-misses"}, set()),
     ("0.20.2", "evict-storm"): (set(), set()),
     ("0.26.0", "aborts"): ({"server-alive/died"}, {"accounting/abandoned-requests"}),
