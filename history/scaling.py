@@ -34,6 +34,17 @@ class CachePressure(Strict):
     """Share of the tokens of prompts that an earlier request of the run sent in the same prefix."""
 
 
+def pressure_text(pressure: CachePressure) -> str:
+    """The pressure in one line, for people."""
+    caches = pressure.working_set_over_caches
+    return (
+        f"working set {pressure.working_set_over_device:g} x the device"
+        + ("" if caches is None else f", {caches:g} x device and tier")
+        + f"; {pressure.streams_over_fit:g} x the streams that fit; {pressure.chunks:g} prefill chunks a "
+        f"prompt; {pressure.returning_share:.0%} of the prompt tokens return"
+    )
+
+
 class Scaling(Strict):
     """How a scenario was made larger. Plans of the scale `tiny` have none: they are as the file says."""
 

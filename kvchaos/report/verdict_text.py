@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from xml.etree import ElementTree as ET
 
 from history.plan import RunPlan
+from history.scaling import pressure_text
 from history.seals import Sealed
 from history.verdict import BugResult, Cause, Finding, OracleResult, Outcome, RunVerdict, Verdict
 from kvchaos.judging.outcome import ExpectationMatch, match_expectation
@@ -140,9 +141,9 @@ def summary_text(plan: RunPlan, verdict: RunVerdict) -> str:
 def repeat_command(plan: RunPlan) -> str:
     """The command that runs the same scenario on the same server with the same seed."""
     release = f" --as-release {plan.as_release}" if plan.as_release else ""
-    return (
-        f"kvchaos run {plan.scenario.name} --server {plan.versions.server_name} --seed {plan.seed}{release}"
-    )
+    scale = f" --scale {plan.scaling.scale}" if plan.scaling else ""
+    server = plan.versions.server_name
+    return f"kvchaos run {plan.scenario.name} --server {server} --seed {plan.seed}{scale}{release}"
 
 
 def version_lines(plan: RunPlan) -> list[str]:
@@ -154,7 +155,19 @@ def version_lines(plan: RunPlan) -> list[str]:
         f"vLLM {versions.vllm}{judged_as}, torch {versions.torch}, Python {versions.python}",
         f"kvchaos {versions.kvchaos} ({versions.git}), model {versions.model[:12]}",
         versions.host,
+        *scale_lines(plan),
         *server_lines(plan),
+    ]
+
+
+def scale_lines(plan: RunPlan) -> list[str]:
+    """How much larger than in its file the scenario was, and how it pressed on the caches."""
+    if plan.scaling is None:
+        return []
+    scaling = plan.scaling
+    return [
+        f"scale {scaling.scale}: lengths x {scaling.lengths}, width x {scaling.width}; "
+        f"{pressure_text(scaling.pressure)}"
     ]
 
 

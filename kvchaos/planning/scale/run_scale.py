@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from history.scaling import ScaleName, Scaling
+from history.scaling import ScaleName, Scaling, pressure_text
 from history.scenario import Scenario
 from kvchaos.doctor.gpu import Card, installed_cards
 from kvchaos.errors import UsageError
@@ -107,15 +107,10 @@ def one_plan(scenario: Scenario, scale: ScaleLimits, machine: HostMachine, model
 
 def scaling_lines(scaling: Scaling) -> tuple[str, ...]:
     """The arithmetic and the pressure, for people."""
-    pressure = scaling.pressure
-    caches = pressure.working_set_over_caches
     return (
         f"scale {scaling.scale}",
         *scaling.arithmetic,
-        f"pressure: working set {pressure.working_set_over_device:g} x the device"
-        + ("" if caches is None else f", {caches:g} x device and tier")
-        + f"; {pressure.streams_over_fit:g} x the streams that fit; {pressure.chunks:g} prefill chunks a "
-        f"prompt; {pressure.returning_share:.0%} of the prompt tokens return",
+        f"pressure: {pressure_text(scaling.pressure)}",
     )
 
 

@@ -17,6 +17,7 @@ from kvchaos.planning.scale.scale_plan import AMPLE, ScaledPlan
 from kvchaos.planning.scale.scales import GIB, MIB, SCALES, SMALL, default_scale
 from kvchaos.planning.scale.scenario_load import device_tokens, pressure_of, scenario_load
 from kvchaos.planning.scenario_file import find_scenario, load_scenario
+from kvchaos.report.verdict_text import repeat_command, version_lines
 from kvchaos.servers import tiny_model
 from kvchaos.stacks.device import device_of
 from loadtests.workloads import KINDS
@@ -147,6 +148,14 @@ def test_scaling_is_stored_with_its_arithmetic() -> None:
     assert RunPlan.model_validate_json(stored.model_dump_json()).scaling == plan.scaling
     content = yaml.safe_load(dump_yaml(stored.model_dump(mode="json")))
     assert content["scaling"]["arithmetic"] == list(plan.scaling.arithmetic)
+
+
+def test_report_names_the_scale_in_the_command_and_the_versions() -> None:
+    _, plan = PLANNED[0]
+    stored = make_plan().model_copy(update={"scaling": plan.scaling})
+    assert repeat_command(stored).endswith(f"--scale {plan.scaling.scale}")
+    assert any(line.startswith(f"scale {plan.scaling.scale}: ") for line in version_lines(stored))
+    assert not any(line.startswith("scale ") for line in version_lines(make_plan()))
 
 
 @pytest.mark.parametrize(
