@@ -31,7 +31,7 @@ KIND_HEADINGS = (
     "evidence in the journal",
     "effect",
     "findings it explains",
-    "healed",
+    "effect ends",
 )
 OUTSIDE_KINDS_MARK = "<!-- outside kinds -->"
 OUTSIDE_PARAMETERS_MARK = "<!-- outside parameters -->"
@@ -43,14 +43,14 @@ OUTSIDE_HEADINGS = (
     "action",
     "evidence in the journal",
     "effect",
-    "healed",
+    "effect ends",
 )
 SCOPES: dict[EffectScope, str] = {
     "struck": "on a request that it struck",
     "readers": "on requests that read the block",
     "life": "once for each incarnation of the server that it struck",
-    "wait": "on a request that it struck, or on the server while that waits",
-    "rest": "on the server, to its end",
+    "wait": "on a struck request, or on the server while a struck request waits",
+    "rest": "on the server; it lasts until the server ends",
 }
 PARAMETER_HEADINGS = ("fault", "parameter", "default", "meaning")
 
@@ -156,6 +156,8 @@ def _parameter_rows(kinds: Iterable[Kind]) -> Iterator[Sequence[str]]:
 def _bounds(parameter: Parameter) -> str:
     if parameter.choices:
         return f" ({', '.join(parameter.choices)})"
+    if isinstance(parameter.default, bool):
+        return " (True, False)"
     return f" ({parameter.low:g} to {parameter.high:g})"
 
 

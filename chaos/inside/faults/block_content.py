@@ -221,8 +221,12 @@ FLIPPED = tuple(
 )
 """The same by a bit of the mantissa, of numbers of so many bytes. Those of 2 may be bfloat16."""
 
+RESET = "when its prefix cache is reset"
+OUTLIVES_RESET = "when other values overwrite it, which a reset of the prefix cache does not do"
 NUMBER_SIZE = Parameter(4, 1, 8, about="bytes of a number")
-PLANE = Parameter(-1, -1, 100_000, about="plane, counted from 0 over the layers; -1: chosen by the seed")
+PLANE = Parameter(
+    -1, -1, 100_000, about="number of the KV tensor, from 0 over all layers; -1: chosen by the seed"
+)
 
 
 def _of_content(
@@ -248,7 +252,8 @@ def _of_content(
         effect=f"{effect}; an invocation is a finished copy of the direction",
         evidence=f"{evidence}, bytes that changed",
         consequence="logprobs of every request that reads the block differ from golden",
-        heals="on the device: when its prefix cache is reset; in the tier: when the block leaves the tier",
+        heals=f"on the device: {OUTLIVES_RESET if outlives_reset else RESET}; "
+        "in the tier: when the block leaves the tier",
         parameters={"direction": DIRECTION, **more, "dry_run": DRY_RUN},
         declared=declared,
         undeclared=undeclared,
