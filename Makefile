@@ -35,7 +35,7 @@ export UV_SYSTEM_CERTS ?= 1
 # An active virtual environment of the user must not be used.
 unexport VIRTUAL_ENV
 
-.PHONY: help demo setup chaos chaos-compose chaos-gpu test aa test-compose matrix nightly nightly-fetch nightly-publish bench-idle bench-judge bench-trace bench-client load-ui test-light test-servers test-boards test-everything programs panels downloads fuzz lint format doctor servers down clean distclean
+.PHONY: help demo setup chaos chaos-compose chaos-gpu test aa test-compose matrix nightly nightly-fetch nightly-publish bench-idle bench-judge bench-trace bench-client load-ui test-light test-servers test-boards test-grafana test-everything programs panels downloads fuzz lint format doctor servers down clean distclean
 
 help: ## Show this list
 	@echo "usage: make TARGET [NAME=value ...]"
@@ -80,7 +80,11 @@ test-compose: setup ## Run the tests with real containers; needs Docker Engine a
 test-boards: programs ## Draw the dashboards by Grafana's panels of three versions: GRAFANA="11.6.16 12.4.10 13.2.3"
 	@KVCHAOS_GRAFANA="$${GRAFANA:-$$KVCHAOS_GRAFANA}" $(RUN) pytest tests/boards
 
-test-everything: test test-boards test-servers test-compose ## Run all tests
+test-grafana: programs ## Open the dashboards in Grafana's containers of three versions; needs Docker and its registry: GRAFANA=13.2.3
+	@KVCHAOS_GRAFANA="$${GRAFANA:-$$KVCHAOS_GRAFANA}" $(RUN) python -m tests.grafana.grafana_images
+	@KVCHAOS_GRAFANA="$${GRAFANA:-$$KVCHAOS_GRAFANA}" $(RUN) pytest tests/grafana
+
+test-everything: test test-boards test-servers test-compose ## Run all tests but test-grafana
 
 matrix: setup ## Run every scenario on every release, resumably: RELEASES="0.18.0 0.32.0", SCENARIOS=..., SHARD=2/5, KEEP=1
 	@$(RUN) kvchaos matrix $(if $(RELEASES),--releases "$(RELEASES)") $(if $(SCENARIOS),--scenarios "$(SCENARIOS)") \

@@ -15,9 +15,11 @@ import yaml
 from tests.support.source_tree import ROOT
 
 WORKFLOW = ROOT / ".github/workflows/nightly.yml"
+GRAFANA_WORKFLOW = WORKFLOW.with_name("grafana.yml")
+WORKFLOWS = tuple(sorted(WORKFLOW.parent.glob("*.yml")))
 ACTIONS = tuple(sorted((ROOT / ".github/actions").glob("*/action.yml")))
 GITLAB = ROOT / "ci/gitlab/nightly.yml"
-SCHEMAS = {"github-workflows": (WORKFLOW,), "github-actions": ACTIONS, "gitlab-ci": (GITLAB,)}
+SCHEMAS = {"github-workflows": WORKFLOWS, "github-actions": ACTIONS, "gitlab-ci": (GITLAB,)}
 """Name of a schema that check-jsonschema contains, and its files."""
 PROGRAMS = Path(sys.executable).parent
 MAKE = re.compile(r"""make (--directory ("\$GITHUB_ACTION_PATH/\.\./\.\./\.\."|kvchaos) )?([a-z-]+)""")

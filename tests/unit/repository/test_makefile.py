@@ -13,14 +13,19 @@ import pytest
 
 from kvchaos.cli.requested_server import DEFAULT_SERVER
 from tests.server.contract.generations import ONE_OF_EACH
+from tests.support.workflow_files import GRAFANA_WORKFLOW, load, targets
 
 ROOT = Path(__file__).parents[3]
 TARGETS = [
     *("demo", "setup", "chaos", "test", "matrix", "bench-idle", "bench-judge", "bench-trace"),
     *("programs", "fuzz", "test-light", "test-servers", "test-compose", "test-everything"),
-    *("test-boards", "panels", "downloads"),
+    *("test-boards", "test-grafana", "panels", "downloads"),
     *("lint", "format", "doctor", "clean", "distclean", "nightly", "nightly-fetch", "nightly-publish"),
 ]
+
+
+NEEDS_REGISTRY = {"grafana"}
+"""Folders of tests that `make test-everything` leaves out: images of Grafana come from a registry alone."""
 
 
 def make(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
@@ -166,7 +171,7 @@ def test_make_everything_covers_every_test_folder() -> None:
     """Helpers have no tests of their own; e2e runs scenarios that the campaigns in tests/server run."""
     light, end_to_end, boards, older, alone, servers, compose = commands("test-everything", "pytest")
     folders = {path.name for path in (ROOT / "tests").iterdir() if any(path.rglob("test_*.py"))}
-    assert folders == {
+    assert folders - NEEDS_REGISTRY == {
         path.split("/")[1]
         for path in [*light, *servers, *compose, *end_to_end, *boards]
         if path.startswith("tests/")
@@ -176,6 +181,12 @@ def test_make_everything_covers_every_test_folder() -> None:
     assert older[-2:] == ["-m", "older_release"]
     assert servers[-2 - len(alone) :] == ["--ignore", older[-3], *(f"--ignore={path}" for path in alone)]
     assert all((ROOT / path).is_file() for path in alone)
+
+
+def test_folder_that_needs_a_registry_has_a_target_that_a_workflow_runs() -> None:
+    assert commands("test-grafana", "pytest") == [["tests/grafana"]]
+    assert commands("test-grafana", "python -m") == [["tests.grafana.grafana_images"]]
+    assert targets(load(GRAFANA_WORKFLOW)) == {"test-grafana"}
 
 
 def test_the_servers_of_the_tests_are_one_of_each_generation() -> None:

@@ -13,8 +13,10 @@ from tests.support.source_tree import ROOT
 from tests.support.workflow_files import (
     ACTIONS,
     GITLAB,
+    GRAFANA_WORKFLOW,
     SCHEMAS,
     WORKFLOW,
+    WORKFLOWS,
     load,
     schema_problem,
     security_findings,
@@ -23,7 +25,7 @@ from tests.support.workflow_files import (
     truth,
 )
 
-FILES = (WORKFLOW, *ACTIONS, GITLAB)
+FILES = (*WORKFLOWS, *ACTIONS, GITLAB)
 NIGHTLY = next(path for path in ACTIONS if path.parent.name == "kvchaos-nightly")
 OURS, FORK = "acme/vllm", "someone/vllm"
 HEAD = "github.event.pull_request.head.repo.full_name"
@@ -64,7 +66,7 @@ def test_planted_wrong_key_or_value_is_found(
 
 
 def test_no_file_has_a_known_weakness() -> None:
-    assert security_findings(WORKFLOW, *ACTIONS) == []
+    assert security_findings(*WORKFLOWS, *ACTIONS) == []
 
 
 CHECKOUT = "actions/checkout@3d3c42e5aac5ba805825da76410c181273ba90b1 # v7.0.1"
@@ -76,6 +78,8 @@ TARGET = 'make --directory "$GITHUB_ACTION_PATH/../../.." nightly'
     ("source", "old", "new", "audit"),
     [
         (WORKFLOW, CHECKOUT, "actions/checkout@v7", "unpinned-uses"),
+        (GRAFANA_WORKFLOW, CHECKOUT, "actions/checkout@v7", "unpinned-uses"),
+        (GRAFANA_WORKFLOW, "persist-credentials: false", "fetch-depth: 1", "artipacked"),
         (NIGHTLY, UPLOAD, "actions/upload-artifact@main", "unpinned-uses"),
         (NIGHTLY, TARGET, "make nightly CANDIDATE=${{ inputs.candidate }}", "template-injection"),
         (WORKFLOW, "permissions:\n  contents: read\n", "permissions: write-all\n", "excessive-permissions"),
@@ -117,6 +121,15 @@ def test_only_the_job_that_publishes_may_write() -> None:
     assert workflow["permissions"] == {"contents": "read"}
     granted = {name: job.get("permissions") for name, job in workflow["jobs"].items()}
     assert granted == {"history": None, "measure": None, "publish": {"contents": "write"}}
+
+
+def test_job_in_grafana_may_only_read_and_runs_weekly_or_by_hand() -> None:
+    workflow = load(GRAFANA_WORKFLOW)
+    assert workflow["permissions"] == {"contents": "read"}
+    assert [job.get("permissions") for job in workflow["jobs"].values()] == [None]
+    assert workflow[True].keys() == {"schedule", "workflow_dispatch"}
+    (schedule,) = workflow[True]["schedule"]
+    assert re.fullmatch(r"\d+ \d+ \* \* [0-6]", schedule["cron"])
 
 
 def test_job_that_runs_the_candidate_has_no_checkout_with_credentials() -> None:
@@ -199,9 +212,9 @@ def test_described_categories_are_those_that_exist(path: Path) -> None:
 
 
 def test_artifacts_expire() -> None:
-    steps = [step for job in load(WORKFLOW)["jobs"].values() for step in job["steps"]]
+    steps = [step for path in WORKFLOWS for job in load(path)["jobs"].values() for step in job["steps"]]
     steps += load(NIGHTLY)["runs"]["steps"]
     uploads = [step["with"] for step in steps if "upload-artifact" in step.get("uses", "")]
-    assert len(uploads) == 3
+    assert len(uploads) == 4
     assert all("retention-days" in each for each in uploads)
     assert load(GITLAB)["kvchaos-nightly"]["artifacts"]["expire_in"] == "30 days"
