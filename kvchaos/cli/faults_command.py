@@ -131,7 +131,9 @@ def declared_text(kind: Kind) -> str:
     if not kind.declared and not kind.undeclared:
         return "none"
     declared = list(dict.fromkeys(map(_effect_text, kind.declared)))
-    return "; ".join([*declared, *([f"not declared: {kind.undeclared}"] if kind.undeclared else [])])
+    return "; ".join(
+        [*declared, *([f"not explained, list it under expect: {kind.undeclared}"] if kind.undeclared else [])]
+    )
 
 
 def _effect_text(effect: Effect) -> str:
