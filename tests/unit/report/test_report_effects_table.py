@@ -20,7 +20,8 @@ from kvchaos.cli.faults_command import declared_text
         (
             "completion_twice",
             "server-alive/died (once for each incarnation of the server that it struck); not explained, "
-            "list it under expect: reported twice in one step: some releases count the two as one, others die",
+            "list it under expect: reported twice in one step: some releases count the two as one, "
+            "others die",
         ),
     ],
 )
