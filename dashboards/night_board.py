@@ -46,6 +46,7 @@ STATES = {str(3 - rank): (result, colour) for rank, (result, colour) in enumerat
 """Result and colour by the value that the state timeline gives it: the worse, the higher."""
 FAILED = 'result=~"regressed|blind"'
 WORST = 10
+REPORT = "${__field.labels.report}"
 LEAST_INTERVAL = "1h"
 """Grafana asks at most once an hour, so that a night appears within an hour of its start."""
 
@@ -104,10 +105,19 @@ def _last_night() -> Iterator[Panel]:
     ).height(TALL)
     yield bars(
         "Largest slowdowns",
-        f"The {WORST} largest of watched series in the last 1d. A click on a bar selects the series.",
+        f"The {WORST} largest of watched series in the last 1d. "
+        "A click on a bar selects the series, or opens the report of a run of the candidate.",
         "percentunit",
-        [Query(f"topk({WORST}, {night('slowdown_ratio', WATCHED, DAY)})", "{{series}}")],
-    ).data_links([_link_to_series()])
+        [Query(_with_report(f"topk({WORST}, {night('slowdown_ratio', WATCHED, DAY)})"), "{{series}}")],
+    ).data_links([_link_to_series(), DashboardLink("Report of the candidate").url(REPORT)])
+
+
+def _with_report(slowdowns: str) -> str:
+    """The series with the label `report` of their last night; unchanged where an older export has none."""
+    # Two nights can be within a day: the value is the start of the night, so that the largest is the last.
+    newest = f"topk by (series) (1, {night('report_time_seconds', window=DAY)})"
+    joined = f"{slowdowns} * on (series) group_left (report) ({newest} * 0 + 1)"
+    return f"sort_desc({joined} or on (series) {slowdowns})"
 
 
 def _search() -> Iterator[Panel]:

@@ -97,7 +97,7 @@ def export_command(
     ] = None,
     runs_url: Annotated[
         str,
-        typer.Option(help="URL of the parent folder of these folders, for links from dashboards to reports."),
+        typer.Option(help="URL of the folder of all runs and nights, for links from dashboards to reports."),
     ] = RUNS_URL,
 ) -> None:
     """Export all nights as OpenMetrics, or the last night as records of PyTorch's benchmark database.
@@ -122,7 +122,7 @@ def _openmetrics(history: Path, campaigns: Sequence[Path], runs_url: str) -> str
     if not (nights.nights or stability.nights or results):
         raise UsageError(NO_NIGHTS.format(folder=history))
     runs = campaign_families(results, runs_url)
-    return exposition(chain(night_families(nights), soak_families(stability), runs))
+    return exposition(chain(night_families(nights, runs_url), soak_families(stability), runs))
 
 
 def creep_command(history: HistoryOption) -> None:

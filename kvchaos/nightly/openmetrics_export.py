@@ -9,19 +9,25 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
+from urllib.parse import quote
 
+from history import layout
 from kvchaos.nightly.night_changes import tracked_changes
-from kvchaos.nightly.night_records import Night, NightPoint
+from kvchaos.nightly.night_records import MeasuredScenario, Night, NightPoint
 from kvchaos.nightly.night_store import NightHistory
 from kvchaos.openmetrics_text import GaugeFamily, TimedSample, label_text
+from kvchaos.stability.campaign_export import RUNS_URL
 
 RESULTS = ("regressed", "improved", "same", "blind")
 ValueOf = Callable[[NightPoint], float | None]
 LabelledPoint = tuple[NightPoint, str, int]
 
 
-def night_families(history: NightHistory) -> Iterator[GaugeFamily]:
-    """All metrics of the history. Without nights there are none."""
+def night_families(history: NightHistory, runs_url: str = RUNS_URL) -> Iterator[GaugeFamily]:
+    """All metrics of the history. Without nights there are none.
+
+    `runs_url`: where the folders of the runs are served, so that dashboards can link to reports.
+    """
     if not history.nights:
         return
     yield from _each_night(history.nights)
@@ -38,6 +44,13 @@ def night_families(history: NightHistory) -> Iterator[GaugeFamily]:
         "kvchaos_night_result",
         "1 for the result of the night, 0 for the others.",
         [sample for result in RESULTS for sample in _results(decided, result)],
+    )
+    yield GaugeFamily(
+        "kvchaos_night_report_time_seconds",
+        "Start of a night that measured the watched series, seconds since the epoch. "
+        "The label has the report of one run of the candidate.",
+        sorted(_reports(history, decided, runs_url), key=lambda sample: (sample[0], sample[2])),
+        "seconds",
     )
     yield GaugeFamily(
         "kvchaos_night_change", "1 on the night of an event of a change.", list(_changes(history))
@@ -154,6 +167,24 @@ def _results(points: Sequence[LabelledPoint], result: str) -> Iterator[TimedSamp
     for point, labels, time in points:
         found = point.decision is not None and point.decision.result == result
         yield f"{labels},{label_text({'result': result})}", float(found), time
+
+
+def _reports(history: NightHistory, points: Sequence[LabelledPoint], runs_url: str) -> Iterator[TimedSample]:
+    """Of watched series alone, since each night makes a series of its own."""
+    paths = {(night.night, each.scenario): path for night in history.nights for each, path in _kept(night)}
+    for point, _, time in points:
+        scenario = point.series.partition("/")[0]
+        if path := paths.get((point.night, scenario)):
+            report = f"{runs_url.rstrip('/')}/{quote(f'{path}/{layout.REPORT}')}"
+            labels = {"series": point.series, "scenario": scenario, "report": report}
+            yield label_text(labels), float(time), time
+
+
+def _kept(night: Night) -> Iterator[tuple[MeasuredScenario, str]]:
+    """Each measured scenario with the folder of the last run of the candidate: that of the longer stage."""
+    for each in night.measured:
+        if each.pairs:
+            yield each, f"{each.folder}/{each.pairs[-1].candidate}"
 
 
 def _changes(history: NightHistory) -> Iterator[TimedSample]:

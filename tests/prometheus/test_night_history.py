@@ -104,6 +104,25 @@ def test_renamed_metric_on_the_night_dashboard_returns_nothing(
     assert not run_query(prometheus, renamed, VARIABLES, shown)
 
 
+def test_largest_slowdowns_have_the_last_report_and_stay_without_one(
+    prometheus: PrometheusConnect, shown: TimeRange
+) -> None:
+    expr = QUERIES["Largest slowdowns A"].expr
+    at = {"time": str(shown.end_s)}
+    once = prometheus.custom_query(expr, at)
+    # Several nights within the window, and an older export without reports.
+    often = prometheus.custom_query(expr.replace("[1d]", "[3d]"), at)
+    without = prometheus.custom_query(expr.replace("report_time_seconds", "absent"), at)
+    series = [each["metric"]["series"] for each in once]
+    assert NEW in series
+    assert series == [each["metric"]["series"] for each in without]
+    assert not any("report" in each["metric"] for each in without)
+    for found in (once, often):
+        assert all(f"-night-{NIGHTS - 1}/" in each["metric"]["report"] for each in found)
+    values = [float(each["value"][1]) for each in once]
+    assert values == sorted(values, reverse=True)
+
+
 def test_variables_of_the_night_dashboard_list_watched_series_of_the_scenario(
     nights: NightHistory, prometheus: PrometheusConnect, shown: TimeRange
 ) -> None:

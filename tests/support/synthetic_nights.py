@@ -144,17 +144,17 @@ def _night(number: int, nights: int, last: NightKind) -> Night:
         budget_s=4 * 3600,
         complete=True,
         measured=[
-            _measured(scenario, later, 2 if is_last and scenario == SCENARIOS[1] else 0)
+            _measured(scenario, number, later, 2 if is_last and scenario == SCENARIOS[1] else 0)
             for scenario in SCENARIOS
         ],
     )
 
 
-def _measured(scenario: str, later: bool, excluded: int) -> MeasuredScenario:
+def _measured(scenario: str, number: int, later: bool, excluded: int) -> MeasuredScenario:
     return MeasuredScenario(
         scenario=scenario,
         identity=_IDENTITIES[later],
-        folder=scenario,
+        folder=f"{scenario}-night-{number}",
         phase="load",
         rates=[2.0, 4.0, 8.0],
         seconds=30.0,
@@ -167,7 +167,7 @@ def _measured(scenario: str, later: bool, excluded: int) -> MeasuredScenario:
             )
             for seed in range(1, 7)
         ],
-        excluded=[f"{scenario}-9{number}-candidate: the client was late" for number in range(excluded)],
+        excluded=[f"{scenario}-9{run}-candidate: the client was late" for run in range(excluded)],
     )
 
 

@@ -18,7 +18,7 @@ from kvchaos.nightly.openmetrics_export import night_families
 from kvchaos.nightly.pytorch_export import pytorch_records
 from kvchaos.openmetrics_text import exposition
 from tests.support.night_points import SERIES, history_of, point
-from tests.support.synthetic_nights import synthetic_year
+from tests.support.synthetic_nights import NEW, synthetic_year
 
 families_of: Callable[[str], Iterable[Metric]] = text_string_to_metric_families
 KEYS: dict[str, type | dict[str, type]] = {
@@ -79,6 +79,27 @@ def test_exported_values_are_those_of_the_night() -> None:
         "role": "watch",
         "control": "0.32.0",
     }
+
+
+def test_watched_series_has_the_report_of_the_last_run_of_the_candidate(nights: NightHistory) -> None:
+    text = exposition(night_families(nights, "http://127.0.0.1:9000/runs/"))
+    families = {family.name: family for family in families_of(text)}
+    samples = families["kvchaos_night_report_time_seconds"].samples
+    watched = {series for series, points in nights.by_series.items() if points[0].role == "watch"}
+    assert {sample.labels["series"] for sample in samples} == watched
+    assert len(samples) == len(watched) * len(nights.nights)
+    assert all(sample.value == float(str(sample.timestamp)) for sample in samples)
+    folder = "http://127.0.0.1:9000/runs/chat-return-night-{}/chat-return-6-candidate/report.html"
+    reports = [sample.labels["report"] for sample in samples if sample.labels["series"] == NEW]
+    assert sorted(reports) == sorted(folder.format(number) for number in range(len(nights.nights)))
+
+
+def test_night_without_pairs_has_no_report() -> None:
+    history = history_of([point(1)])
+    measured = [msgspec.structs.replace(each, pairs=[]) for each in history.nights[0].measured]
+    nights = [msgspec.structs.replace(history.nights[0], measured=measured)]
+    text = exposition(night_families(NightHistory(nights, history.by_series, history.by_night)))
+    assert "report=" not in text
 
 
 def test_label_with_quotes_and_line_ends_is_escaped() -> None:
