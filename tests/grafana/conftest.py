@@ -26,7 +26,7 @@ from tests.grafana.grafana_images import connected, ensure_grafana_images
 from tests.grafana.grafana_page import opened_board
 from tests.grafana.grafana_visit import OpenedBoard
 from tests.prometheus.conftest import promtool
-from tests.prometheus.grafana_queries import FOLDER, read
+from tests.prometheus.grafana_queries import DASHBOARDS, FOLDER, read
 from tests.support.source_tree import ROOT
 
 __all__ = ["browser", "promtool"]
@@ -87,9 +87,10 @@ def grafana(
 ) -> Iterator[Grafana]:
     version: str = request.param
     folder = PICTURES / version
+    uids = [read(path)["uid"] for path in DASHBOARDS]
     folder.mkdir(parents=True, exist_ok=True)
     try:
         with running_grafana(engine, version, data.port, folder) as url:
-            yield Grafana(version, url, browser, data, found_boards(url))
+            yield Grafana(version, url, browser, data, found_boards(url, uids))
     except UsageError as error:
         pytest.fail(str(error), pytrace=False)

@@ -11,7 +11,9 @@ import msgspec
 
 BOARD_PATH = re.compile(r"/d/(?P<uid>[\w-]+)(/|$)")
 QUERY_PATH = re.compile(r"^/api/ds/query$|^/apis/query\.grafana\.app/")
-RESOURCE_PATH = re.compile(r"^/api/datasources/uid/[\w-]+/resources/")
+RESOURCE_PATH = re.compile(
+    r"^/api/datasources/uid/[\w-]+/resources/|^/apis/[\w.-]+\.datasource\.grafana\.app/"
+)
 """The answers to the queries of variables."""
 VARIABLE_PREFIX = "var-"
 FIRST_ERROR_STATUS = 400

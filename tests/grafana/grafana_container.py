@@ -6,7 +6,7 @@ import secrets
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -27,6 +27,7 @@ from tests.support.free_port import free_port
 
 UP_S = 120.0
 HEALTHY_S = 180.0
+PROVISIONED_S = 60.0
 POLL_S = 0.5
 CALL_S = 20.0
 LOG_LINES = 5
@@ -96,9 +97,20 @@ def check_health(url: str, version: str) -> None:
         raise UsageError(f"{url}: database {health.database}, version {health.version}, not {version}")
 
 
-def found_boards(url: str) -> list[FoundBoard]:
-    """All dashboards that this Grafana has. Raises UsageError."""
-    return FOUND_BOARDS.decode(_get(f"{url}/api/search?type=dash-db"))
+def found_boards(url: str, wanted: Collection[str]) -> list[FoundBoard]:
+    """All dashboards that this Grafana has, once it has those with these uids or the time is over.
+
+    Grafana is healthy before its search knows all provisioned files. Raises UsageError.
+    """
+    deadline = time.monotonic() + PROVISIONED_S
+    while True:
+        try:
+            found = FOUND_BOARDS.decode(_get(f"{url}/api/search?type=dash-db"))
+        except msgspec.DecodeError as error:
+            raise UsageError(f"{url}/api/search: {error}") from error
+        if set(wanted) <= {board.uid for board in found} or time.monotonic() > deadline:
+            return found
+        time.sleep(POLL_S)
 
 
 def _get(url: str) -> bytes:

@@ -25,19 +25,13 @@ OUTSIDE = {"vllm-kv-cache": "vLLM's own dashboard, which kvchaos does not contai
 """Dashboards of others to which links lead, by uid, with the reason why they are not in Grafana here."""
 
 
-class PanelStatus(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A mark in the header of a panel that an error puts there."""
-
-    panel: str
-    status: str
-
-
 class DrawnPage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The panels, error messages and links in the document of a page."""
 
     panels: list[str]
     """Titles."""
-    statuses: list[PanelStatus]
+    errors: list[str]
+    """Titles of the panels with an error mark in their header."""
     alerts: list[str]
     """Texts of error messages."""
     loading: int
@@ -109,7 +103,7 @@ def _missing_panels(opened: OpenedBoard) -> Iterator[BoardProblem]:
 
 
 def _shown_errors(drawn: DrawnPage) -> Iterator[BoardProblem]:
-    yield from (BoardProblem("status", each.panel, each.status) for each in drawn.statuses)
+    yield from (BoardProblem("status", title, "error mark") for title in drawn.errors)
     yield from (BoardProblem("page", text) for text in drawn.alerts)
     if drawn.loading:
         yield BoardProblem("page", "loading", f"{drawn.loading} panels wait for data")

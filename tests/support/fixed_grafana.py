@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 PAGE = """<!doctype html><title>fixed</title>
 <a href="/d/kvchaos-nights/nights?from=1">nights</a>
 <section data-testid="data-testid Panel header Requests">
+  <button data-testid="data-testid Panel status info" aria-label="Panel status"></button>
   <h2 data-testid="data-testid Panel header item menu">Requests</h2>
   __REQUESTS__
 </section>

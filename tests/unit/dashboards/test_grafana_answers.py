@@ -52,6 +52,7 @@ def test_search_gives_uid_title_and_tags() -> None:
         (QUERY, True),
         (f"{BASE}/apis/query.grafana.app/v0alpha1/namespaces/default/query", True),
         (RESOURCE, True),
+        (f"{BASE}/apis/prometheus.datasource.grafana.app/v0alpha1/namespaces/default/resources/a", True),
         (f"{BASE}/api/search", False),
         (f"{BASE}/d/kvchaos-run?url=/api/ds/query", False),
     ],

@@ -19,7 +19,7 @@ from kvchaos.errors import UsageError
 from kvchaos.paths import state_folder
 from kvchaos.stacks.compose.docker_engine import PROJECT_LABEL, SERVICE_LABEL
 from tests.grafana import grafana_container
-from tests.grafana.grafana_container import running_grafana
+from tests.grafana.grafana_container import found_boards, running_grafana
 from tests.support.fake_programs import write_program
 
 COMPOSE = """#!/bin/sh
@@ -102,6 +102,15 @@ def test_container_is_removed_after_a_signal(
         terminate()
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
     check_removed(engine, cache)
+
+
+def test_search_is_repeated_until_it_has_the_provisioned_boards(monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = [b"[]", b'[{"uid": "a", "title": "A", "tags": []}]', b"[]"]
+    monkeypatch.setattr(grafana_container, "POLL_S", 0.0)
+    monkeypatch.setattr(grafana_container, "_get", lambda url: answers.pop(0))
+    assert [board.uid for board in found_boards("http://127.0.0.1:1", ["a"])] == ["a"]
+    monkeypatch.setattr(grafana_container, "PROVISIONED_S", 0.0)
+    assert found_boards("http://127.0.0.1:1", ["a"]) == []
 
 
 @pytest.mark.parametrize(("state", "code"), [("exited", 0), ("running", 1)])

@@ -14,7 +14,6 @@ from tests.grafana.grafana_visit import (
     BoardProblem,
     DrawnPage,
     OpenedBoard,
-    PanelStatus,
     link_problems,
     panel_problems,
     variable_problems,
@@ -39,7 +38,7 @@ QUERY = "http://127.0.0.1:3000/api/ds/query"
 GOOD = DataAnswer(QUERY, 200, b'{"results": {"A": {"frames": []}}}')
 DRAWN = DrawnPage(
     panels=["Requests", "Runs that show a/b"],
-    statuses=[],
+    errors=[],
     alerts=[],
     loading=0,
     links=["/d/kvchaos-nights/nights?from=1", "/dashboards"],
@@ -68,7 +67,7 @@ def test_board_that_works_has_no_problem() -> None:
     ("opened", "problem"),
     [
         (drawn(panels=["Requests"]), BoardProblem("panel", "Runs that show a/b")),
-        (drawn(statuses=[PanelStatus("Requests", "error")]), BoardProblem("status", "Requests")),
+        (drawn(errors=["Requests"]), BoardProblem("status", "Requests")),
         (drawn(alerts=["error-1"]), BoardProblem("page", "error-1")),
         (drawn(loading=2), BoardProblem("page", "loading")),
         (replace(OPENED, answers=[]), BoardProblem("query", "none")),
