@@ -30,7 +30,7 @@ class AnswerDifferences:
     """Bit for bit."""
     largest: float
     """The largest difference of the logprob of an equal token, nats."""
-    parted: int
+    diverged: int
     """Pairs with a different token."""
     margin: float
     """Of those the largest lead of the likeliest token over the second, nats; infinite where unknown."""
@@ -52,7 +52,7 @@ def answer_differences(history: History) -> AnswerDifferences:
 
 def over_pairs(pairs: Iterable[tuple[RequestRecord, RequestRecord]]) -> AnswerDifferences:
     """Measure pairs of answers to equal prompts."""
-    count = equal = parted = 0
+    count = equal = diverged = 0
     largest = margin = changed = 0.0
     for one, other in pairs:
         count += 1
@@ -63,12 +63,12 @@ def over_pairs(pairs: Iterable[tuple[RequestRecord, RequestRecord]]) -> AnswerDi
         ]
         largest = max(largest, *differences, 0.0)
         if common < max(len(one.token_ids), len(other.token_ids)):
-            parted += 1
+            diverged += 1
             margin = max(margin, _margin(one, common), _margin(other, common))
             changed = max(changed, _changed(one, other, common))
         elif not any(differences):
             equal += 1
-    return AnswerDifferences(count, equal, largest, parted, margin, changed)
+    return AnswerDifferences(count, equal, largest, diverged, margin, changed)
 
 
 def problem(differences: AnswerDifferences) -> str | None:
@@ -78,7 +78,7 @@ def problem(differences: AnswerDifferences) -> str | None:
     if not differences.tolerance <= MOST_NATS:
         return (
             f"equal prompts got answers that differ by more than rounding: logprobs of equal tokens by up to "
-            f"{differences.largest:.3g}, and {differences.parted} of {differences.pairs} pairs have another "
+            f"{differences.largest:.3g}, and {differences.diverged} of {differences.pairs} pairs have another "
             f"token where the likeliest led by up to {differences.margin:.3g}"
         )
     return None

@@ -64,7 +64,7 @@ def calibrate(request: RunRequest, workspace: Workspace, console: Console) -> Ca
         pairs=found.pairs,
         equal=found.equal,
         largest=found.largest,
-        parted=found.parted,
+        diverged=found.diverged,
         tolerance=found.tolerance,
         run=read_plan(run_dir).run_id,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -79,6 +79,6 @@ def calibration_line(calibration: Calibration) -> str:
     if not calibration.tolerance:
         return f"{equal}; no tolerance"
     return (
-        f"{equal}, {calibration.parted} have another token, logprobs of equal tokens differ by up to "
+        f"{equal}, {calibration.diverged} have another token, logprobs of equal tokens differ by up to "
         f"{calibration.largest:.3g}; tolerance {calibration.tolerance:.3g}"
     )

@@ -36,7 +36,7 @@ class Calibration(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     equal: int
     largest: float
     """Largest difference of the logprob of an equal token, nats."""
-    parted: int
+    diverged: int
     """Pairs with a different token."""
     tolerance: float
     """Allowed difference of logprobs, nats."""

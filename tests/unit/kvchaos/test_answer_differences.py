@@ -35,7 +35,7 @@ def measured(one: RequestRecord, other: RequestRecord) -> AnswerDifferences:
 
 def test_equal_answers_need_no_tolerance() -> None:
     found = measured(answer([1, 2], [-0.5, -1.0]), answer([1, 2], [-0.5, -1.0]))
-    assert (found.equal, found.parted, found.tolerance) == (1, 0, 0.0)
+    assert (found.equal, found.diverged, found.tolerance) == (1, 0, 0.0)
     assert problem(found) is None
 
 
@@ -54,7 +54,7 @@ def test_other_token_counts_by_the_lead_of_the_likeliest() -> None:
     one = answer([1, 2, 9], [-0.5, -1.0, -3.0], [2.0, 0.02, 1.0])
     other = answer([1, 3, 8], [-0.5, -1.004, -4.0], [2.0, 0.03, 1.0])
     found = measured(one, other)
-    assert (found.parted, found.margin) == (1, 0.03)
+    assert (found.diverged, found.margin) == (1, 0.03)
     assert found.changed == pytest.approx(0.004)
     assert found.tolerance == pytest.approx(ROOM * 0.015)
     assert common_tokens(one, other) == 1
