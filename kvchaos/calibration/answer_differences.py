@@ -78,8 +78,8 @@ def problem(differences: AnswerDifferences) -> str | None:
     if not differences.tolerance <= MOST_NATS:
         return (
             f"equal prompts got answers that differ by more than rounding: logprobs of equal tokens by up to "
-            f"{differences.largest:.3g}, and {differences.diverged} of {differences.pairs} pairs have another "
-            f"token where the likeliest led by up to {differences.margin:.3g}"
+            f"{differences.largest:.3g}; {differences.diverged} of {differences.pairs} pairs have another token, "
+            f"where the likeliest led by up to {differences.margin:.3g}"
         )
     return None
 
