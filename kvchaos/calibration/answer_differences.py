@@ -77,8 +77,9 @@ def problem(differences: AnswerDifferences) -> str | None:
         return "no two answers to one prompt could be compared"
     if not differences.tolerance <= MOST_NATS:
         return (
-            f"equal prompts got answers that differ by more than rounding: logprobs of equal tokens by up to "
-            f"{differences.largest:.3g}; {differences.diverged} of {differences.pairs} pairs have another token, "
+            "equal prompts got answers that differ by more than rounding: "
+            f"logprobs of equal tokens by up to {differences.largest:.3g}; "
+            f"{differences.diverged} of {differences.pairs} pairs have another token, "
             f"where the likeliest led by up to {differences.margin:.3g}"
         )
     return None
