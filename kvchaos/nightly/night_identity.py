@@ -11,12 +11,12 @@ from packaging.version import Version
 
 from history.scenario import ClientKind, Scenario, StackName
 from history.stack_capabilities import CAPABILITIES
-from kvchaos.doctor.check import field, read
 from kvchaos.doctor.gpu import installed_cards
+from kvchaos.doctor.machine_checks import processor_name
 from kvchaos.matrix.digests import Code, portable_scenario
 from kvchaos.nightly.night_records import Digest, MachineIdentity, ServerBuild
 from kvchaos.planning.run_plan import UNKNOWN, host
-from kvchaos.servers.server_registry import CPUINFO, ServerEnv
+from kvchaos.servers.server_registry import ServerEnv
 from kvchaos.stacks.attach import AttachedServer
 
 COMMIT = re.compile(r"g([0-9a-f]{7,40})\b")
@@ -29,7 +29,7 @@ def machine_identity() -> MachineIdentity:
     cards = installed_cards()
     return MachineIdentity(
         host=host(),
-        processor=field(r"^model name\s*:\s*(.*)$", read(CPUINFO)) or UNKNOWN,
+        processor=processor_name() or UNKNOWN,
         gpus=[f"{card.name}, {card.memory_mib} MiB" for card in cards],
         driver=cards[0].driver if cards else None,
     )

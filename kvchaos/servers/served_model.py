@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kvchaos.servers import tiny_model
+from kvchaos.servers.model_size import kv_token_bytes
 
 MODEL_VARIABLE = "KVCHAOS_MODEL"
 REVISION_VARIABLE = "KVCHAOS_MODEL_REVISION"
@@ -17,7 +18,6 @@ HUB_MODEL = "Qwen/Qwen3-0.6B"
 HUB_MODEL_TOKEN_BYTES = 2 * 28 * 8 * 128 * 2
 """Keys and values, layers, KV heads, head size, bfloat16."""
 REVISION = "main"
-BYTES_OF = {"float32": 4, "float16": 2, "bfloat16": 2}
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,10 +68,6 @@ def snapshot(hub: Path, name: str, revision: str) -> Path | None:
 def _token_bytes(folder: Path) -> int | None:
     """Bytes of a token by the model's own configuration, if it has all values."""
     try:
-        config = json.loads((folder / "config.json").read_bytes())
-        size = config.get("head_dim") or config["hidden_size"] // config["num_attention_heads"]
-        heads = config.get("num_key_value_heads") or config["num_attention_heads"]
-        width = BYTES_OF[config.get("dtype") or config["torch_dtype"]]
-        return int(2 * config["num_hidden_layers"] * heads * size * width)
+        return kv_token_bytes(json.loads((folder / "config.json").read_bytes()))
     except (OSError, ValueError, TypeError, LookupError, AttributeError):
         return None

@@ -13,11 +13,11 @@ from history.scenario import Scenario
 from kvchaos.doctor.gpu import Card
 from kvchaos.errors import UsageError
 from kvchaos.planning.scale.capacity import HostMachine
-from kvchaos.planning.scale.model_size import ModelSize, model_size
 from kvchaos.planning.scale.run_scale import one_plan
 from kvchaos.planning.scale.scale_plan import ScaledPlan
 from kvchaos.planning.scale.scales import GIB, SCALES, ScaleLimits, default_scale
 from kvchaos.planning.scenario_file import load_scenario, scenario_files
+from kvchaos.servers.model_size import ModelSize, model_size
 from tests.support.source_tree import ROOT
 
 PAGE = ROOT / "docs" / "scales.md"

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from kvchaos.doctor.gpu import Card
 from kvchaos.errors import UsageError
-from kvchaos.planning.scale.model_size import ModelSize
 from kvchaos.planning.scale.scales import GIB, MIB, ScaleLimits
+from kvchaos.servers.model_size import ModelSize
 
 RESERVE_BYTES = 5 * GIB // 2
 """Of each card, for activations, CUDA graphs and the driver."""

@@ -11,11 +11,11 @@ from history.scenario import Scenario
 from kvchaos.doctor.gpu import Card, installed_cards
 from kvchaos.errors import UsageError
 from kvchaos.planning.scale.capacity import HostMachine
-from kvchaos.planning.scale.model_size import ModelSize, model_size, read_model_size
 from kvchaos.planning.scale.scale_plan import ScaledPlan, plan_scale
 from kvchaos.planning.scale.scales import GIB, MIB, SCALES, ScaleLimits, default_scale
 from kvchaos.planning.scenario_file import check_stack, rechecked
 from kvchaos.servers import tiny_model
+from kvchaos.servers.model_size import ModelSize, model_size, read_model_size
 from kvchaos.servers.served_model import HUB_MODEL, hub_folder, hub_model, snapshot
 from kvchaos.stacks.device import Platform, host_bytes, memory_share, tier_limit
 

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
 from history.scaling import Scaling
-from history.scenario import Scenario
+from history.scenario import Scenario, ServerSettings
 from kvchaos.errors import UsageError
 from kvchaos.planning.scale.capacity import Capacity, HostMachine, capacity
-from kvchaos.planning.scale.model_size import ModelSize
 from kvchaos.planning.scale.scaled_scenario import scaled_scenario
-from kvchaos.planning.scale.scales import FEW_STREAMS, MIB, ScaleLimits
+from kvchaos.planning.scale.scales import FEW_STREAMS, GIB, MIB, ScaleLimits
 from kvchaos.planning.scale.scenario_load import (
     ScenarioLoad,
     device_tokens,
     pressure_of,
     scenario_load,
 )
+from kvchaos.servers.model_size import ModelSize
 from kvchaos.servers.tiny_model import BYTES_PER_TOKEN as TINY_TOKEN_BYTES
 from loadtests import workloads
 from loadtests.workloads.dimensions import Factors
@@ -49,8 +50,7 @@ class Demand:
     load: ScenarioLoad
     device: int
     tier: int
-    ample: bool
-    """The tier is never full."""
+    """No more than is ever used."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +68,7 @@ def plan_scale(scenario: Scenario, scale: ScaleLimits, machine: HostMachine, mod
     """
     room = capacity(machine, model, scale)
     demand = _demand(scenario)
-    bounds = list(_bounds(demand, room, scale, model, scenario))
+    bounds = _bounds(demand, room, scale, model, scenario)
     tightest = min(bounds, key=lambda bound: bound.most)
     factors, reason = _factors(scenario, scale, model, demand, tightest)
     scaled = scaled_scenario(scenario, factors, _tier_mib(scenario, demand, factors))
@@ -82,11 +82,8 @@ def plan_scale(scenario: Scenario, scale: ScaleLimits, machine: HostMachine, mod
         f"streams, contexts of {scenario.server.max_model_len}",
         *(f"lengths x width: at most {bound.most}, by {bound.reason}" for bound in bounds),
         f"lengths x {factors.length}, width x {factors.width}: {reason}",
-        f"device: {device} tokens = {settings.gpu_blocks - 1} blocks of {settings.block_size}, "
-        f"{device * model.token_bytes / (1 << 30):.2f} GiB",
+        *_size_lines(settings, device, tier, model),
     ]
-    if tier is not None:
-        lines.append(f"tier: {tier} tokens, {tier * model.token_bytes / (1 << 30):.2f} GiB")
     return ScaledPlan(
         scenario=scaled,
         scaling=Scaling(
@@ -101,12 +98,21 @@ def plan_scale(scenario: Scenario, scale: ScaleLimits, machine: HostMachine, mod
     )
 
 
+def _size_lines(settings: ServerSettings, device: int, tier: int | None, model: ModelSize) -> Iterator[str]:
+    """The sizes of the caches, `device` and `tier` in tokens."""
+    blocks = device // settings.block_size
+    size = device * model.token_bytes / GIB
+    yield f"device: {device} tokens = {blocks} blocks of {settings.block_size}, {size:.2f} GiB"
+    if tier is not None:
+        yield f"tier: {tier} tokens, {tier * model.token_bytes / GIB:.2f} GiB"
+
+
 def _demand(scenario: Scenario) -> Demand:
     load, settings = _load_of(scenario), scenario.server
     device = device_tokens(settings)
     written = settings.cpu_offload_mib * MIB // TINY_TOKEN_BYTES if settings.offload else 0
     enough = round(AMPLE * load.distinct_tokens)
-    return Demand(load, device, min(written, enough), ample=written >= enough)
+    return Demand(load, device, min(written, enough))
 
 
 def _load_of(scenario: Scenario) -> ScenarioLoad:

@@ -11,7 +11,7 @@ from history.phase_spec import Arrivals, Closed, PhaseSpec, Recorded
 from history.protocol.schedule import Value
 from history.scenario import FaultSpec, Limits, Scenario, ServerSettings, WorkloadSpec
 from kvchaos.errors import UsageError
-from kvchaos.planning.scale.scenario_load import KEPT_BLOCKS
+from kvchaos.stacks.server_command import KEPT_BLOCKS
 from loadtests.workloads import KINDS
 from loadtests.workloads.dimensions import LENGTH, WIDTH, Dimension, Factors, dimensions, scaled_params
 

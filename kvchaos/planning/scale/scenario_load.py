@@ -12,14 +12,13 @@ from dataclasses import dataclass
 from history.phase_spec import PhaseSpec
 from history.scaling import CachePressure
 from history.scenario import Scenario, ServerSettings
+from kvchaos.stacks.server_command import KEPT_BLOCKS
 from loadtests import workloads
 from loadtests.workloads import Prompt, Workload
 from loadtests.workloads.workload import Answers
 
 SEED = 0
 """Sizes do not depend on it, but for the draws of lengths between bounds."""
-KEPT_BLOCKS = 1
-"""vLLM keeps the first block of the pool for itself."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,6 @@ import pytest
 
 from kvchaos.errors import UsageError
 from kvchaos.planning.scale import run_scale
-from kvchaos.planning.scale.model_size import read_model_size
 from kvchaos.planning.scale.run_scale import (
     HERE,
     PlannedMachine,
@@ -19,6 +18,7 @@ from kvchaos.planning.scale.run_scale import (
     served_model_size,
 )
 from kvchaos.planning.scale.scales import SCALES
+from kvchaos.servers.model_size import read_model_size
 from tests.support.scale_table import MODELS, cells, machine_of, scenarios
 
 ACCELERATOR = SCALES["accelerator"]

@@ -11,7 +11,6 @@ from history.strict_yaml import dump_yaml
 from kvchaos.doctor.gpu import Card
 from kvchaos.planning.scale.capacity import RESERVE_BYTES
 from kvchaos.planning.scale.expected_at_scale import by_chance
-from kvchaos.planning.scale.model_size import model_size
 from kvchaos.planning.scale.run_scale import one_plan, served_model_size
 from kvchaos.planning.scale.scale_plan import AMPLE, ScaledPlan
 from kvchaos.planning.scale.scales import GIB, MIB, SCALES, SMALL, default_scale
@@ -19,6 +18,7 @@ from kvchaos.planning.scale.scenario_load import device_tokens, pressure_of, sce
 from kvchaos.planning.scenario_file import find_scenario, load_scenario
 from kvchaos.report.verdict_text import repeat_command, version_lines
 from kvchaos.servers import tiny_model
+from kvchaos.servers.model_size import model_size
 from kvchaos.stacks.device import device_of
 from loadtests.workloads import KINDS
 from loadtests.workloads.dimensions import LENGTH, Factors, dimensions, scaled_params
@@ -28,7 +28,6 @@ from tests.support.synthetic_records import make_plan
 
 ALL = [cell for model in MODELS for cell in cells(model)]
 PLANNED = [(cell, cell.plan) for cell in ALL if cell.plan is not None]
-HOST = machine_of("0.6B", cells("0.6B")[0].machine)
 CLOSE = 0.03
 
 
@@ -104,7 +103,7 @@ def test_computed_load_equals_that_of_the_scaled_prompts(name: str) -> None:
 def test_prefixes_of_whole_blocks_stay_whole() -> None:
     for _, plan in PLANNED:
         for spec in plan.scenario.workloads.values():
-            assert isinstance(spec.params.get("prefix_tokens", 0), int)
+            assert spec.params.get("prefix_tokens", 0) % plan.scaling.lengths == 0
         assert (plan.scenario.server.gpu_blocks - 1) % plan.scaling.lengths == 0
 
 

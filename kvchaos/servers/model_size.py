@@ -42,16 +42,29 @@ def model_size(config: Mapping[str, Any]) -> ModelSize:
     Raises KeyError, TypeError or ValueError for a configuration of another kind.
     """
     hidden, layers = int(config["hidden_size"]), int(config["num_hidden_layers"])
-    heads = int(config["num_attention_heads"])
-    kv_heads = int(config.get("num_key_value_heads") or heads)
-    head = int(config.get("head_dim") or hidden // heads)
-    width = BYTES_OF[str(config.get("dtype") or config["torch_dtype"])]
+    heads, kv_heads, head, width = (int(config["num_attention_heads"]), *_head_sizes(config))
     attention = hidden * head * (2 * heads + 2 * kv_heads)
     feed_forward = 3 * hidden * int(config["intermediate_size"])
     embeddings = int(config["vocab_size"]) * hidden * (1 if config.get("tie_word_embeddings") else 2)
     return ModelSize(
         weight_bytes=(layers * (attention + feed_forward) + embeddings) * width,
-        token_bytes=2 * layers * kv_heads * head * width,
+        token_bytes=kv_token_bytes(config),
         kv_heads=kv_heads,
         most_context=int(config["max_position_embeddings"]),
+    )
+
+
+def kv_token_bytes(config: Mapping[str, Any]) -> int:
+    """KV cache of a token over all layers: keys and values. Raises as `model_size`."""
+    kv_heads, head, width = _head_sizes(config)
+    return int(2 * config["num_hidden_layers"] * kv_heads * head * width)
+
+
+def _head_sizes(config: Mapping[str, Any]) -> tuple[int, int, int]:
+    """Number of KV heads, size of a head, bytes of a number."""
+    heads = config["num_attention_heads"]
+    return (
+        int(config.get("num_key_value_heads") or heads),
+        int(config.get("head_dim") or config["hidden_size"] // heads),
+        BYTES_OF[config.get("dtype") or config["torch_dtype"]],
     )
