@@ -7,7 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from history.phase_spec import Arrivals, Closed, PhaseSpec, Recorded
+from history.phase_spec import (
+    Arrivals,
+    Bursts,
+    Closed,
+    Constant,
+    Gamma,
+    PhaseSpec,
+    Poisson,
+    Ramp,
+    Recorded,
+    Steps,
+)
 from history.protocol.schedule import Value
 from history.scenario import FaultSpec, Limits, Scenario, ServerSettings, WorkloadSpec
 from kvchaos.errors import UsageError
@@ -72,22 +83,25 @@ def _phase(phase: PhaseSpec, factors: Factors) -> PhaseSpec:
             "requests": phase.requests * factors.width,
             "first": phase.first * factors.width,
             "concurrency": phase.concurrency * factors.width,
-            "arrivals": _arrivals(phase.arrivals, factors),
+            "arrivals": scaled_arrivals(phase.arrivals, factors.width),
         }
     )
 
 
-def _arrivals(arrivals: Arrivals, factors: Factors) -> Arrivals:
+def scaled_arrivals(arrivals: Arrivals, width: int) -> Arrivals:
     """Rates grow with the width: the same requests for each stream and second."""
-    if isinstance(arrivals, Closed | Recorded):
-        return arrivals
-    scaled: dict[str, object] = {}
-    for name in ("rate", "from_rate", "to_rate", "size"):
-        if hasattr(arrivals, name):
-            scaled[name] = getattr(arrivals, name) * factors.width
-    if hasattr(arrivals, "rates"):
-        scaled["rates"] = tuple(rate * factors.width for rate in arrivals.rates)
-    return arrivals.model_copy(update=scaled)
+    match arrivals:
+        case Constant() | Poisson() | Gamma():
+            return arrivals.model_copy(update={"rate": arrivals.rate * width})
+        case Ramp():
+            rates = {"from_rate": arrivals.from_rate * width, "to_rate": arrivals.to_rate * width}
+            return arrivals.model_copy(update=rates)
+        case Steps():
+            return arrivals.model_copy(update={"rates": tuple(rate * width for rate in arrivals.rates)})
+        case Bursts():
+            return arrivals.model_copy(update={"size": arrivals.size * width})
+        case Closed() | Recorded():
+            return arrivals
 
 
 def _fault(fault: FaultSpec, factors: Factors) -> FaultSpec:

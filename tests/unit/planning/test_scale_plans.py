@@ -6,6 +6,7 @@ import pytest
 import yaml
 
 from history.expected_findings import Expectation, ExpectedBug
+from history.phase_spec import Arrivals, Bursts, Closed, Poisson, Ramp, Steps
 from history.plan import RunPlan
 from history.strict_yaml import dump_yaml
 from kvchaos.doctor.gpu import Card
@@ -13,6 +14,7 @@ from kvchaos.planning.scale.capacity import RESERVE_BYTES
 from kvchaos.planning.scale.expected_at_scale import by_chance
 from kvchaos.planning.scale.run_scale import one_plan, served_model_size
 from kvchaos.planning.scale.scale_plan import AMPLE, ScaledPlan
+from kvchaos.planning.scale.scaled_scenario import scaled_arrivals
 from kvchaos.planning.scale.scales import GIB, MIB, SCALES, SMALL, default_scale
 from kvchaos.planning.scale.scenario_load import device_tokens, pressure_of, scenario_load
 from kvchaos.planning.scenario_file import find_scenario, load_scenario
@@ -182,3 +184,20 @@ def test_scaled_prompts_are_as_many_times_longer() -> None:
     assert (large.prefixes, large.prefix_tokens, large.prompts) == (6, 256, 18)
     assert large.min_prefix_tokens is None
     assert large.cold_share == small.cold_share
+
+
+@pytest.mark.parametrize(
+    ("arrivals", "scaled"),
+    [
+        (Poisson(kind="poisson", rate=2), Poisson(kind="poisson", rate=6)),
+        (Steps(kind="steps", rates=(1, 2), each_s=5), Steps(kind="steps", rates=(3, 6), each_s=5)),
+        (Bursts(kind="bursts", size=4, every_s=2), Bursts(kind="bursts", size=12, every_s=2)),
+        (
+            Ramp(kind="ramp", from_rate=0, to_rate=2, over_s=9),
+            Ramp(kind="ramp", from_rate=0, to_rate=6, over_s=9),
+        ),
+        (Closed(), Closed()),
+    ],
+)
+def test_rates_grow_with_the_width_and_times_stay(arrivals: Arrivals, scaled: Arrivals) -> None:
+    assert scaled_arrivals(arrivals, 3) == scaled
