@@ -256,5 +256,37 @@ def health() -> Iterator[Panel]:
     )
 
 
+def gpus() -> Iterator[Panel]:
+    """Panels of the GPUs, by the driver's figures."""
+    yield graph(
+        "GPU memory",
+        "Device memory in use, by all processes.",
+        "bytes",
+        [Query(suite("kvchaos_gpu_memory_used_bytes"), "GPU {{gpu}}")],
+        width=QUARTER,
+    )
+    yield graph(
+        "GPU utilization",
+        "Share of the time in which a kernel ran.",
+        "percentunit",
+        [Query(suite("kvchaos_gpu_busy_ratio"), "GPU {{gpu}}")],
+        width=QUARTER,
+    )
+    yield graph(
+        "GPU bus",
+        "Throughput of the bus, as the card sees it. KV stores are sent, KV loads are received.",
+        "Bps",
+        [Query(suite("kvchaos_gpu_bus_bytes_per_second"), "GPU {{gpu}}, {{direction}}")],
+        width=QUARTER,
+    )
+    yield graph(
+        "GPU power",
+        "Power that the card draws.",
+        "watt",
+        [Query(suite("kvchaos_gpu_power_watts"), "GPU {{gpu}}")],
+        width=QUARTER,
+    )
+
+
 def _falls(counter: str) -> str:
     return total(f"resets({server(counter)}{WHOLE})")

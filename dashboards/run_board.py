@@ -124,4 +124,5 @@ ROWS = {
     "Offload and faults": panels.offload,
     "Counters": panels.counts,
     "Load workers, scrapes and memory": panels.health,
+    "GPUs": panels.gpus,
 }

@@ -74,6 +74,8 @@ class RunPlan(Strict):
     environment: dict[str, str]
     """What was added to the server's environment."""
     versions: Versions
+    on_gpu: bool = False
+    """Whether the server computes on a GPU of this machine; False in runs of earlier versions."""
     prometheus: PrometheusPlan | None = None
     """None: the suite's own scrapes are the only record."""
     preceded_by: tuple[Name, ...] = ()

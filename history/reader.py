@@ -25,6 +25,7 @@ from history.records import (
     ClientRecord,
     Event,
     FaultRecord,
+    GpuRecord,
     LedgerRecord,
     ProvenanceRecord,
     RequestRecord,
@@ -64,6 +65,8 @@ class History:
     """What Prometheus saw of the server."""
     client: list[ClientRecord] = field(default_factory=list)
     resources: list[ResourceRecord] = field(default_factory=list)
+    gpus: list[GpuRecord] = field(default_factory=list)
+    """Empty where the server used no GPU, or by an earlier version."""
     provenance: list[ProvenanceRecord] = field(default_factory=list)
     """Empty where the run was not audited, or by an earlier version."""
     changed: tuple[str, ...] = ()
@@ -116,6 +119,7 @@ def read_history(run_dir: Path) -> History:
             client=list(read_lines(run_dir / layout.CLIENT, ClientRecord)),
             prometheus=read_metrics(run_dir / layout.PROMETHEUS),
             resources=list(read_lines(run_dir / layout.RESOURCES, ResourceRecord)),
+            gpus=list(read_lines(run_dir / layout.GPUS, GpuRecord)),
             metrics=metrics(),
             changed=_changes(run_dir, events),
             seal=seals(),

@@ -279,6 +279,37 @@ class ResourceRecord(Record, frozen=True, kw_only=True):
     """Children that have ended and that the server has not collected. None in runs of earlier versions."""
 
 
+class GpuRecord(Record, frozen=True, kw_only=True):
+    """What the driver reports of one GPU at one moment, by NVML. None where a card does not report it."""
+
+    t_ns: Time
+    mono_ns: Time
+    index: Whole
+    name: str
+    driver: str
+    error: str | None = None
+    """Why the driver reports nothing of it, by the driver's own message."""
+    used_bytes: Whole | None = None
+    """Device memory in use, by all processes."""
+    total_bytes: Whole | None = None
+    busy_percent: Whole | None = None
+    """Part of the last sampling period in which a kernel ran."""
+    bus_sent_bytes_per_s: Whole | None = None
+    """Over the bus, from the card to the host."""
+    bus_received_bytes_per_s: Whole | None = None
+    power_mw: Whole | None = None
+    celsius: Whole | None = None
+    clock_mhz: Whole | None = None
+    """Of the multiprocessors."""
+    max_clock_mhz: Whole | None = None
+    slowdowns: tuple[str, ...] = ()
+    """Why the clocks are lower than they could be: `thermal`, `hardware`, `power-brake`, `power-cap`."""
+    uncorrected_errors: Whole | None = None
+    """Memory errors that ECC could not correct, since the driver was loaded."""
+    xids: tuple[int, ...] = ()
+    """Critical errors since the last sample, by NVIDIA's XID numbers."""
+
+
 class Event(Record, frozen=True, kw_only=True):
     """A step of the run: phases, process life, probes, signals."""
 

@@ -141,6 +141,7 @@ PATTERNS = (
     layout.REQUESTS_GLOB,
     layout.CLIENT,
     layout.RESOURCES,
+    layout.GPUS,
     layout.FAULTS_GLOB,
     layout.LEDGER_GLOB,
     layout.PROVENANCE_GLOB,

@@ -13,7 +13,7 @@ from pkgutil import iter_modules
 from history.plan import RunPlan
 from history.protocol.extensions import OWN, RULES, refuse_others, register_units
 from history.scenario import StackName
-from oracles.findings import LOG, PROMETHEUS, RESOURCES, Oracle, Rule
+from oracles.findings import GPU, LOG, PROMETHEUS, RESOURCES, Oracle, Rule
 
 UNSEEN: dict[StackName, tuple[str, ...]] = {"attach": (LOG, RESOURCES)}
 """What a stack never shows."""
@@ -28,6 +28,7 @@ FIRST = (
     "answers",
     "drained",
     "resources",
+    "gpu",
     "transfer-invariants",
     "faults-fired",
     "blast-radius",
@@ -71,6 +72,10 @@ def all_rules() -> tuple[Rule, ...]:
 
 
 def judges_of(plan: RunPlan) -> tuple[Oracle, ...]:
-    """The oracles that apply to the plan's stack; `metrics-crosscheck` only with Prometheus."""
-    unseen = (*UNSEEN.get(plan.stack, ()), *(() if plan.prometheus else (PROMETHEUS,)))
+    """The oracles that apply to the plan: `metrics-crosscheck` only with Prometheus, `gpu` only on a GPU."""
+    unseen = (
+        *UNSEEN.get(plan.stack, ()),
+        *(() if plan.prometheus else (PROMETHEUS,)),
+        *(() if plan.on_gpu else (GPU,)),
+    )
     return tuple(oracle for oracle in ORACLES if oracle.reads[0] not in unseen)

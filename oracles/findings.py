@@ -59,6 +59,7 @@ PROVENANCE = "provenance log"
 LOG = "server's log"
 CLIENT = "client"
 RESOURCES = "resources"
+GPU = "GPU samples"
 
 
 MAX_FINDINGS = 5

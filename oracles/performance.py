@@ -13,6 +13,7 @@ from history.reader import History
 from history.verdict import OracleResult, request
 from history.verdict import phase as phase_subject
 from oracles.findings import CLIENT, EVENTS, REQUESTS, Findings, Oracle, Rule
+from oracles.gpu_health import slowed
 from oracles.load_client import limited
 from oracles.speed import IN_A_ROW, Speed, recovered_ns, speeds
 from oracles.views.timeline import NS_PER_S
@@ -23,7 +24,7 @@ MAX_PHASES = 6
 
 
 def _rule(name: str, law: str) -> Rule:
-    why = "the load generator was too slow, or a phase has no good answer"
+    why = "the load generator was too slow, a GPU was slowed, or a phase has no good answer"
     return Rule(f"{NAME}/{name}", law, "scenario", (REQUESTS, EVENTS, CLIENT), why)
 
 
@@ -42,13 +43,14 @@ RULES = (TTFT_MEDIAN, TTFT_P99, ITL_P99, THROUGHPUT, TTFT_RATIO, THROUGHPUT_RATI
 def judge(history: History) -> OracleResult:
     """Judge the scenario's bounds on speed.
 
-    Unknown when the load generator was too slow, since its delays must not count as the server's.
+    Unknown when the load generator was too slow, since its delays must not count as the server's, and when
+    heat or power supply slowed a GPU.
     """
     found = Findings(NAME)
     by_phase = {speed.name: speed for speed in speeds(history)}
     for speed in by_phase.values():
         _times(speed, found)
-    limit = limited(history)
+    limit = limited(history) or slowed(history)
     if limit is not None:
         found.gaps.append(limit)
     else:

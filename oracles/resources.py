@@ -7,24 +7,19 @@ quiet moment, after the golden answers, is the reference.
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations, pairwise
 from statistics import median
 
-from history.events import Drained, EventData, PhaseEnd, Timed
 from history.reader import History
 from history.records import ResourceRecord
 from history.verdict import SERVER, Figures, OracleResult
 from oracles.findings import CLIENT, EVENTS, METRICS, RESOURCES, Findings, Oracle, Rule
-from oracles.views.incarnations import incarnations
-from oracles.views.timeline import NS_PER_S
+from oracles.views.quiet_moments import END, QuietMoment, quiet_moments
 
 NAME = "resources"
-IDLE = ("vllm:num_requests_running", "vllm:num_requests_waiting")
-END = "the end"
 MIB = 1 << 20
 
 POOL_THREADS = 32
@@ -38,8 +33,6 @@ MORE_ZOMBIES = 1
 MORE_MEMORY_MIB = 64
 ROOM_MIB = 512
 """Buffers, pools and code that a phase uses first. Servers of a tiny model grew by up to 156 MiB."""
-FRESH_NS = 10 * NS_PER_S
-"""How old a sample may be that stands for a quiet moment. One is taken right before it."""
 ROUNDS = 8
 """Quiet moments from which a growth of memory can be distinguished from noise."""
 
@@ -87,14 +80,6 @@ RULES = (*RULE_OF.values(), GONE, MEMORY, MEMORY_AT_END)
 
 
 @dataclass(frozen=True, slots=True)
-class QuietMoment:
-    """Resources of the server when it was quiet."""
-
-    name: str
-    usage: ResourceRecord
-
-
-@dataclass(frozen=True, slots=True)
 class BoundedCount:
     """A resource that is counted, and how much more of it the server may have at the end."""
 
@@ -138,51 +123,13 @@ def judge(history: History) -> OracleResult:
 
 def _by_incarnation(history: History) -> dict[tuple[int, int], list[QuietMoment]]:
     incarnations: dict[tuple[int, int], list[QuietMoment]] = defaultdict(list)
-    for moment in _quiet(history):
+    for moment in quiet_moments(history):
         incarnations[_life(moment.usage)].append(moment)
     return incarnations
 
 
 def _life(record: ResourceRecord) -> tuple[int, int]:
     return record.leader, record.started
-
-
-def _quiet(history: History) -> Iterator[QuietMoment]:
-    """The quiet moments in order of time."""
-    times = [record.t_ns for record in history.resources]
-    for event in history.timed:
-        name = _name(history, event)
-        index = bisect_right(times, event.t_ns) - 1
-        if name is not None and index >= 0 and event.t_ns - times[index] <= FRESH_NS:
-            yield QuietMoment(name, history.resources[index])
-
-
-def _name(history: History, event: Timed[EventData]) -> str | None:
-    """Name of the quiet moment that an event marks; None when it marks none."""
-    match event.data:
-        case Drained():
-            # Whether it really drained is for another oracle to say: what is held now is held too long.
-            return END
-        case PhaseEnd(phase=phase, reason="done") if _is_idle(history, event.t_ns):
-            return None if phase in _phases_of_two_incarnations(history) else f"phase {phase}"
-        case _:
-            return None
-
-
-def _phases_of_two_incarnations(history: History) -> set[str]:
-    """Phases with a restart: at their end a server has not allocated yet what its first load needs."""
-    begun_ns = [life.start_ns for life in incarnations(history)]
-    return {
-        phase.spec.name
-        for phase in history.phases()
-        if any(phase.start_ns < t_ns < phase.end_ns for t_ns in begun_ns)
-    }
-
-
-def _is_idle(history: History, t_ns: int) -> bool:
-    log = history.metrics
-    scrape = log.scrape_at(t_ns)
-    return scrape is not None and all(log.total(scrape, gauge) == 0 for gauge in IDLE)
 
 
 def _counts(history: History, moments: Sequence[QuietMoment], found: Findings) -> None:

@@ -269,6 +269,8 @@ class RunShutdown:
         parts.prober.close()
         parts.metrics.close()
         parts.resources.close()
+        if parts.gpus is not None:
+            parts.gpus.close()
         # The last event: all other files are as they will be judged.
         parts.events.write(events.EvidenceCounted(lines=count_lines(self._setup.run_dir)))
         parts.events.close()

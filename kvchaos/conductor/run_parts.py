@@ -11,6 +11,7 @@ from history.plan import RunPlan
 from history.scenario import Limits
 from kvchaos.conductor.event_log import EventLog
 from kvchaos.conductor.fault_controller import FaultController, FaultTargets
+from kvchaos.conductor.gpu_sampler import GpuSampler
 from kvchaos.conductor.handover import Handover
 from kvchaos.conductor.prober import ProbeClient, Prober
 from kvchaos.conductor.server_lifecycle import ServerLifecycle
@@ -18,6 +19,7 @@ from kvchaos.conductor.server_monitor import ResourceSampler, ServerMonitor
 from kvchaos.prometheus.run_monitor import PrometheusMonitor
 from kvchaos.prometheus.scraper import Scraper
 from kvchaos.stacks.network import NetworkProxy
+from kvchaos.stacks.nvml import open_gpus
 from kvchaos.stacks.server_files import ServerFiles
 from kvchaos.stacks.stack import Stack
 from kvchaos.terminal.display import Display
@@ -57,6 +59,8 @@ class RunParts:
     metrics: LineWriter
     scraper: Scraper
     resources: ResourceSampler
+    gpus: GpuSampler | None
+    """None where the server uses no GPU, or there is no driver."""
     load: LoadProcesses
     lifecycle: ServerLifecycle
     faults: FaultController
@@ -89,8 +93,14 @@ def assemble(setup: RunSetup) -> RunParts:
         metrics=metrics,
         scraper=scraper,
         resources=ResourceSampler(setup.stack, run_dir),
+        gpus=_gpu_sampler(plan, run_dir),
         load=load,
         lifecycle=lifecycle,
         faults=FaultController(plan, run_dir, targets, setup.files, scraper, events),
         monitor=ServerMonitor(setup.stack, setup.limits.stall_s),
     )
+
+
+def _gpu_sampler(plan: RunPlan, run_dir: Path) -> GpuSampler | None:
+    gpus = open_gpus() if plan.on_gpu else None
+    return None if gpus is None else GpuSampler(gpus, run_dir)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -22,7 +22,7 @@ from history.events import (
 )
 from history.jsonl import GrowingFiles
 from history.plan import RunPlan
-from history.records import ClientRecord, FaultRecord
+from history.records import ClientRecord, FaultRecord, GpuRecord
 from loadtests.messages import Counted, Health, LatencyReport, PhaseDone, Progress, Report
 
 US_PER_S = 1e6
@@ -67,7 +67,13 @@ class CountsFirings(Protocol):
 class LiveRunState:
     """Collects events and reports from several threads. A reader must hold `lock`."""
 
-    def __init__(self, plan: RunPlan, firings: CountsFirings) -> None:
+    def __init__(
+        self,
+        plan: RunPlan,
+        firings: CountsFirings,
+        new_gpu_samples: Callable[[], Iterable[GpuRecord]] = tuple,
+    ) -> None:
+        """`new_gpu_samples` returns the samples of GPUs since its last call."""
         self.lock = threading.RLock()
         self.plan = plan
         self.phase: str | None = None
@@ -78,6 +84,10 @@ class LiveRunState:
         self.probes: Counter[str] = Counter()
         """Number of probes by outcome: ok or failed."""
         self.clients: dict[int, WorkerState] = defaultdict(WorkerState)
+        self.xids: Counter[int] = Counter()
+        """Critical errors by GPU."""
+        self._new_gpu_samples = new_gpu_samples
+        self._gpus: dict[int, GpuRecord] = {}
         self._firings = firings
         self._counts: dict[str, dict[int, PhaseCounts]] = defaultdict(dict)
         self._latency: dict[str, dict[int, LatencyReport]] = defaultdict(dict)
@@ -116,6 +126,13 @@ class LiveRunState:
     def latency(self, phase: str) -> Sequence[LatencyReport]:
         """Last latency report of each worker in a phase."""
         return list(self._latency[phase].values())
+
+    def gpus(self) -> Sequence[GpuRecord]:
+        """The last sample of each GPU; none where the server uses no GPU."""
+        for sample in self._new_gpu_samples():
+            self._gpus[sample.index] = sample
+            self.xids[sample.index] += len(sample.xids)
+        return [sample for _, sample in sorted(self._gpus.items())]
 
     def firings(self) -> Counter[tuple[str, str]]:
         """How often each fault has fired, by id and kind; the planned ones at least 0 times."""

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Generic, TypeVar
 
 from history.reader import History
-from history.records import RequestRecord
+from history.records import GpuRecord, RequestRecord
 from kvchaos.exporter.live_state import LiveRunState
 from kvchaos.exporter.suite_metrics import KvchaosCollector
 from loadtests.dispatcher import LatencyHistograms
@@ -95,16 +95,22 @@ class RunReplay:
 
     def __init__(self, history: History) -> None:
         self._firings = _Firings()
-        self._state = LiveRunState(history.plan, self._firings)
+        self._gpus: list[GpuRecord] = []
+        self._state = LiveRunState(history.plan, self._firings, self._new_gpu_samples)
         self._collector = KvchaosCollector(self._state)
         self._events = _Queue((event.t_ns, event.data) for event in history.timed)
         self._fired = _Queue((each.t_ns, each) for each in history.faults if each.event == "fired")
+        self._gpu_samples = _Queue((each.t_ns, each) for each in history.gpus)
         self._clients = _Queue((each.t_ns, each) for each in history.client)
         by_phase: dict[str, list[RequestRecord]] = defaultdict(list)
         for record in history.requests:
             by_phase[record.phase].append(record)
         names = [phase.name for phase in history.plan.scenario.phases]
         self._phases = [_PhaseReplay(name, by_phase[name]) for name in names]
+
+    def _new_gpu_samples(self) -> list[GpuRecord]:
+        samples, self._gpus = self._gpus, []
+        return samples
 
     def samples(self, t_ns: int) -> Samples:
         """The metrics of the suite at a moment."""
@@ -114,6 +120,7 @@ class RunReplay:
             self._firings.counts[str(fired.fault), str(fired.kind)] += 1
         for client in self._clients.until(t_ns):
             self._state.report(client.worker, Health(record=client))
+        self._gpus += self._gpu_samples.until(t_ns)
         for phase in self._phases:
             phase.advance(t_ns, self._state)
         return {

@@ -18,6 +18,7 @@ from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
 from kvchaos.errors import UsageError
+from kvchaos.exporter.gpu_metrics import gpu_families
 from kvchaos.exporter.live_state import LAG_BOUNDS_S, LiveRunState, PhaseCounts, sum_counts
 from kvchaos.stacks.server_command import HOST
 from loadtests.messages import ITL_BOUNDS_S, TTFT_BOUNDS_S, Counted, LatencyReport
@@ -43,6 +44,7 @@ class KvchaosCollector(Collector):
                 *_faults(self._state),
                 *_requests(self._state),
                 *_clients(self._state),
+                *gpu_families(self._state.gpus(), self._state.xids),
             ]
 
     def describe(self) -> Iterable[Metric]:

@@ -114,6 +114,7 @@ def resolve(
         command=launch.command,
         environment=launch.environment,
         versions=_versions(request, model.fingerprint),
+        on_gpu=isinstance(request.server, ServerEnv) and request.server.platform == "cuda",
         scaling=request.scaling,
         kv_token_bytes=model.token_bytes,
         notes_evidence=True,

@@ -12,8 +12,9 @@ from urllib.parse import urlsplit
 
 from history import layout
 from history.events import EventData
-from history.jsonl import LineWriter
+from history.jsonl import GrowingFiles, LineWriter
 from history.plan import PrometheusPlan, RunPlan
+from history.records import GpuRecord
 from kvchaos.errors import UsageError
 from kvchaos.exporter.live_state import FiringCounter, LiveRunState
 from kvchaos.exporter.suite_metrics import HttpExporter
@@ -109,7 +110,9 @@ class PrometheusMonitor:
         self._run_id = plan.run_id
         self._run_dir = run_dir
         self.service = service
-        self._state = LiveRunState(plan, FiringCounter(run_dir))
+        self._state = LiveRunState(
+            plan, FiringCounter(run_dir), GrowingFiles(run_dir, layout.GPUS, GpuRecord).new
+        )
         self._exporter = HttpExporter(self._state, prometheus.suite_port)
         self._client = PrometheusClient(prometheus.url)
         self._began_s = int(time.time())

@@ -7,7 +7,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -16,7 +16,7 @@ from prometheus_api_client import PrometheusConnect
 
 from history import layout
 from history.events import ServerReady
-from history.reader import read_history
+from history.reader import History, read_history
 from kvchaos.nightly.openmetrics_export import night_families
 from kvchaos.openmetrics_text import GaugeFamily, exposition
 from kvchaos.prometheus.program import DATA
@@ -30,6 +30,7 @@ from tests.prometheus.stored_prometheus import reopened
 from tests.support.stored import DATA as STORED
 from tests.support.stored import SUFFIX, unpack
 from tests.support.synthetic_nights import NEW, synthetic_year
+from tests.support.synthetic_records import gpu_sample
 from tests.support.synthetic_soaks import ONGOING, SOAK_NIGHTS, START, soak_history, write_campaign
 
 ARCHIVES = Path(__file__).parent / "data"
@@ -73,10 +74,27 @@ def stored_run(archive: str, promtool: Path, folder: Path) -> Iterator[OpenedDat
         yield OpenedData(prometheus, TimeRange(ready_s - BEFORE_S, max(samples)[0]))
 
 
+def unchanged(history: History) -> History:
+    """The records as they are."""
+    return history
+
+
+def with_gpus(history: History) -> History:
+    """The records as if the server had used two GPUs: their samples are made up."""
+    samples = [
+        gpu_sample(usage.t_ns, index, busy_percent=number % 100, used_bytes=(40 + index) << 30)
+        for number, usage in enumerate(history.resources)
+        for index in range(2)
+    ]
+    return replace(history, gpus=samples)
+
+
 @contextmanager
-def replayed_run(archive: Path, promtool: Path, folder: Path) -> Iterator[OpenedData]:
+def replayed_run(
+    archive: Path, change: Callable[[History], History], promtool: Path, folder: Path
+) -> Iterator[OpenedData]:
     """The series that `kvchaos triage` makes of the records of a real run."""
-    history = read_history(unpack(archive, folder))
+    history = change(read_history(unpack(archive, folder)))
     ready, end = history.events_of(ServerReady)[0], history.events[-1]
     shown = TimeRange(ready.t_ns / NS_PER_S - BEFORE_S, end.t_ns / NS_PER_S)
     with opened_blocks("".join(openmetrics_lines(history)), promtool, folder) as prometheus:
@@ -137,7 +155,11 @@ def opened_blocks(text: str, promtool: Path, folder: Path) -> Iterator[Prometheu
 KILLED = partial(stored_run, "kill-and-restart")
 FAULTS = partial(stored_run, "legal-swarm")
 DIED = partial(replayed_series, ARCHIVES / "server-died.om.xz")
-HANG, CORRUPTION = (partial(replayed_run, STORED / f"{name}{SUFFIX}") for name in ("hang", "wrong-answers"))
+HANG, CORRUPTION, GPUS = (
+    partial(replayed_run, STORED / f"{name}{SUFFIX}", change)
+    for name, change in (("hang", unchanged), ("wrong-answers", unchanged), ("wrong-answers", with_gpus))
+)
+NO_GPU = dict.fromkeys(("GPU memory", "GPU utilization", "GPU bus", "GPU power"), "the server used no GPU")
 NO_PROMETHEUS = {"Scrape duration": "the run had no Prometheus"}
 NO_FAULT = dict.fromkeys(("Fault firings", "Firings", "Phases and faults"), "the scenario has no fault")
 OLD_RELEASE = dict.fromkeys(
@@ -146,11 +168,12 @@ OLD_RELEASE = dict.fromkeys(
 NOW = "no server breaks a law at the end of the time shown"
 BOARDS: Mapping[str, tuple[BoardData, ...]] = {
     "run": (
-        BoardData("killed", KILLED),
-        BoardData("faults", FAULTS),
-        BoardData("died", DIED, empty=OLD_RELEASE | NO_FAULT | NO_PROMETHEUS),
-        BoardData("hang", HANG, empty=NO_PROMETHEUS),
-        BoardData("corruption", CORRUPTION, empty=NO_PROMETHEUS),
+        BoardData("killed", KILLED, empty=NO_GPU),
+        BoardData("faults", FAULTS, empty=NO_GPU),
+        BoardData("died", DIED, empty=OLD_RELEASE | NO_FAULT | NO_PROMETHEUS | NO_GPU),
+        BoardData("hang", HANG, empty=NO_PROMETHEUS | NO_GPU),
+        BoardData("corruption", CORRUPTION, empty=NO_PROMETHEUS | NO_GPU),
+        BoardData("gpus", GPUS, empty=NO_PROMETHEUS),
     ),
     "campaign": (BoardData("synthetic", exported_soaks, {"signature": ONGOING}),),
     "fleet": (BoardData("recorded", production_servers, empty={"Servers with a broken law": NOW}),),

@@ -45,6 +45,7 @@ def test_every_panel_is_drawn_without_a_problem(
         ("died", {"RequestsFail"}),
         ("hang", {"Deadlock"}),
         ("corruption", set()),
+        ("gpus", set()),
     ],
 )
 def test_run_board_shows_the_conditions_that_a_real_run_met(

@@ -62,6 +62,7 @@ from tests.support.synthetic_records import (
     TTFT_SMALL,
     TTFT_SUM,
     good_request,
+    gpu_sample,
     healthy,
     make_plan,
     resource_record,
@@ -253,6 +254,7 @@ class Run:
             log=list(self.log),
             client=list(self.client),
             resources=list(self.resources),
+            gpus=[gpu_sample(usage.t_ns) for usage in self.resources],
             provenance=list(self.provenance),
         )
 

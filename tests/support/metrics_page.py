@@ -26,7 +26,7 @@ from kvchaos.stability.soak_export import soak_families
 from loadtests.messages import Health
 from tests.support.source_tree import ROOT
 from tests.support.synthetic_nights import synthetic_year
-from tests.support.synthetic_records import make_plan
+from tests.support.synthetic_records import gpu_sample, make_plan
 from tests.support.synthetic_soaks import soak_history, write_campaign
 
 families_of: Callable[[str], Iterable[Metric]] = parser.text_string_to_metric_families
@@ -44,7 +44,7 @@ def metric_families() -> list[Metric]:
     """Every family that the suite exports, each with at least one sample."""
     plan = make_plan(faults=(FaultSpec(id="miss", kind="lookup_miss", trigger=Trigger(every=1)),))
     with tempfile.TemporaryDirectory() as folder:
-        state = LiveRunState(plan, FiringCounter(Path(folder)))
+        state = LiveRunState(plan, FiringCounter(Path(folder)), lambda: [gpu_sample()])
         state.report(0, Health(_client_record()))
         return list(KvchaosCollector(state).collect())
 

@@ -9,6 +9,7 @@ from history.phase_spec import PhaseSpec, Role
 from history.plan import RunPlan, Versions
 from history.records import (
     ClientRecord,
+    GpuRecord,
     RequestError,
     RequestRecord,
     ResourceRecord,
@@ -126,6 +127,32 @@ def resource_record(now_ns: int, **changes: int) -> ResourceRecord:
         zombies=0,
     )
     return msgspec.structs.replace(usual, **changes)
+
+
+GPU_BYTES = 80 << 30
+
+
+def gpu_sample(now_ns: int = START_NS, index: int = 0, **changes: object) -> GpuRecord:
+    """A sample of a healthy card that reports every figure, half of whose memory is in use."""
+    sample = GpuRecord(
+        t_ns=now_ns,
+        mono_ns=now_ns,
+        index=index,
+        name="NVIDIA H100",
+        driver="580",
+        used_bytes=GPU_BYTES // 2,
+        total_bytes=GPU_BYTES,
+        busy_percent=85,
+        bus_sent_bytes_per_s=1000,
+        bus_received_bytes_per_s=2000,
+        power_mw=350_000,
+        celsius=61,
+        clock_mhz=1500,
+        max_clock_mhz=1980,
+        slowdowns=("power-cap",),
+        uncorrected_errors=0,
+    )
+    return msgspec.structs.replace(sample, **changes)
 
 
 def failure(kind: str, message: str, status: int | None = 500) -> dict[str, object]:

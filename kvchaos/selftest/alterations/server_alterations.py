@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 
@@ -12,9 +12,9 @@ from history.events import Drained, PhaseEnd, stored
 from history.protocol.audit_records import Label, Violation, stored_balance
 from history.protocol.evidence import as_stored
 from history.reader import History
-from history.records import Event, LedgerRecord, ResourceRecord
+from history.records import Event, GpuRecord, LedgerRecord, ResourceRecord
 from kvchaos.selftest.alterations.alteration import with_server
-from oracles import counters, logs, resources, transfer_invariants
+from oracles import counters, gpu_health, logs, resources, transfer_invariants
 from oracles.findings import Alteration, Rule
 from oracles.resources import MIB, ROUNDS, RULE_OF
 
@@ -128,6 +128,42 @@ _OF_RESOURCES = (
 )
 
 
+GPU_BYTES = 80 << 30
+
+
+def _with_gpu(changes: Mapping[str, object], history: History) -> History:
+    """The samples of a GPU at the moments of the other resources, the last of them changed."""
+    cards = [
+        GpuRecord(
+            t_ns=usage.t_ns,
+            mono_ns=usage.mono_ns,
+            index=0,
+            name="NVIDIA H100",
+            driver="580.1",
+            used_bytes=GPU_BYTES // 2,
+            total_bytes=GPU_BYTES,
+            uncorrected_errors=0,
+        )
+        for usage in history.resources
+    ]
+    *earlier, last = cards
+    return replace(history, gpus=[*earlier, msgspec.structs.replace(last, **changes)])
+
+
+_OF_GPUS = (
+    Alteration(gpu_health.XID, "a GPU has XID 79", partial(_with_gpu, {"xids": (79,)})),
+    Alteration(gpu_health.LOST, "a GPU is lost", partial(_with_gpu, {"error": "GPU is lost"})),
+    Alteration(
+        gpu_health.UNCORRECTED, "a GPU has an ECC error", partial(_with_gpu, {"uncorrected_errors": 1})
+    ),
+    Alteration(
+        gpu_health.MEMORY,
+        "1 GiB more of a GPU is in use",
+        partial(_with_gpu, {"used_bytes": GPU_BYTES // 2 + (1 << 30)}),
+    ),
+)
+
+
 PREFIX = "(EngineCore pid=1) ERROR "
 LINES = {
     "counter-decrement": f"ValueError: {counters.REFUSAL} by non-negative amounts.",
@@ -170,4 +206,4 @@ _OF_LOGS = (
 )
 
 
-ALTERATIONS = (*_OF_LEDGERS, *_OF_RESOURCES, *_OF_LOGS)
+ALTERATIONS = (*_OF_LEDGERS, *_OF_RESOURCES, *_OF_GPUS, *_OF_LOGS)

@@ -24,7 +24,7 @@ from kvchaos.prometheus.scraper import Samples, parse_samples
 from kvchaos.stacks.local_stack import choose_port
 from loadtests.dispatcher import LatencyHistograms, phase_done
 from loadtests.messages import Health, Progress
-from tests.support.synthetic_records import good_request, make_plan
+from tests.support.synthetic_records import good_request, gpu_sample, make_plan
 
 MISS = FaultSpec(id="miss", kind="lookup_miss", trigger=Trigger(every=1))
 
@@ -59,6 +59,31 @@ def progress(phase: str = "chaos", *, ok: int = 0, failed: int = 0, in_flight: i
         tokens=4 * ok,
         last_token_age_s=0.0,
     )
+
+
+class TestGpus:
+    def test_last_sample_of_each_gpu_is_served_in_base_units(self, plan: RunPlan, tmp_path: Path) -> None:
+        arriving = [[gpu_sample(index=0), gpu_sample(index=1)], [gpu_sample(index=1, busy_percent=10)]]
+        board = LiveRunState(plan, FiringCounter(tmp_path), lambda: arriving.pop(0))
+        samples(board)
+        shown = samples(board)
+        assert (shown["gpu_busy_ratio gpu=0"], shown["gpu_busy_ratio gpu=1"]) == (0.85, 0.1)
+        assert shown["gpu_power_watts gpu=0"] == 350.0
+        assert shown["gpu_clock_hertz gpu=0"] == 1.5e9
+        assert shown["gpu_bus_bytes_per_second gpu=0,direction=received"] == 2000
+        assert shown["gpu_slowed gpu=0,reason=power-cap"] == 1
+
+    def test_critical_errors_are_counted_over_the_run(self, plan: RunPlan, tmp_path: Path) -> None:
+        arriving = [[gpu_sample(xids=(79,))], [gpu_sample(xids=(31, 31))], []]
+        board = LiveRunState(plan, FiringCounter(tmp_path), lambda: arriving.pop(0))
+        assert [samples(board)["gpu_xid_errors_total gpu=0"] for _ in range(3)] == [1, 3, 3]
+
+    def test_figure_that_a_card_does_not_report_has_no_sample(self, plan: RunPlan, tmp_path: Path) -> None:
+        board = LiveRunState(plan, FiringCounter(tmp_path), lambda: [gpu_sample(power_mw=None)])
+        assert "gpu_power_watts gpu=0" not in samples(board)
+
+    def test_run_without_a_gpu_serves_no_sample_of_one(self, board: LiveRunState) -> None:
+        assert not [name for name in samples(board) if name.startswith("gpu_")]
 
 
 class TestPhases:

@@ -42,6 +42,7 @@ def test_the_names_that_scenarios_use_are_fixed() -> None:
         "answers",
         "drained",
         "resources",
+        "gpu",
         "transfer-invariants",
         "faults-fired",
         "blast-radius",
