@@ -109,9 +109,9 @@ aa: setup ## Measure false alarms: 30 runs without a fault or with conforming fa
 	@$(RUN) kvchaos server install $(VLLM)
 	@$(RUN) kvchaos run --server $(VLLM) $(if $(SEED),--seed $(SEED)) --repeat $(or $(REPEAT),15) baseline-offload legal-swarm
 
-bench-idle: setup ## Measure what the chaos module costs when idle; VLLM=0.32.0, a quiet machine, 8 minutes
+bench-idle: setup ## Measure what the chaos module costs; VLLM=0.32.0 STATE=idle MINUTES=20, a quiet machine
 	@$(RUN) kvchaos server install $(VLLM)
-	@$(RUN) python -m benchmarks.idle --server $(VLLM)
+	@$(RUN) python -m benchmarks.idle_cost --server $(VLLM) --state $(or $(STATE),idle) --minutes $(or $(MINUTES),20)
 
 bench-judge: setup ## Measure what judging a long run costs; a few minutes, 3 GB of disk
 	@$(RUN) python -m benchmarks.judging_cost

@@ -93,12 +93,19 @@ class ServerSettings(Strict):
     """Load the chaos module into the server. Without it no fault can be armed."""
     audit: bool = False
     """Compare the content of every block copied, before and after. Needs `chaos`; costs a little time."""
+    ledger: bool = True
+    """Record every transfer in the server, for the rules on them. Only with `chaos`; faults need it."""
     prompt_blocks_only: bool = True
     """Offload the blocks of prompts alone, as vLLM does by default; off offloads generated tokens as well.
     Releases before 0.23 always offload both."""
     sync_loads: bool = False
     """Load blocks within the step that needs them, where that can be, and not between steps. Needs chaos."""
     extra_args: tuple[str, ...] = ()
+
+    @property
+    def keeps_ledger(self) -> bool:
+        """Whether the server records every transfer."""
+        return self.offload and self.chaos and self.ledger
 
 
 class WorkloadSpec(Strict):
@@ -203,10 +210,16 @@ class Scenario(Strict):
             raise ValueError("faults need a phase with the role chaos")
         for fault in self.faults:
             self.phase_of(fault)
+        return self
+
+    @model_validator(mode="after")
+    def _server_can_do_it(self) -> Scenario:
         if self.server.sync_loads and not (self.server.offload and self.server.chaos):
             raise ValueError("server.sync_loads needs offload and chaos on")
         if self.server.audit and not (self.server.offload and self.server.chaos):
             raise ValueError("server.audit needs a server with offload and chaos on")
+        if not self.server.ledger and (self.faults or self.server.audit):
+            raise ValueError("server.ledger is off, but faults and audit mode need it")
         return self
 
     @model_validator(mode="after")

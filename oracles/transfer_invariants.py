@@ -124,8 +124,8 @@ def judge(history: History) -> OracleResult:
     """No rule was broken, and nothing that began before the last probe is still open at the end."""
     found = Findings(NAME)
     settings = history.plan.scenario.server
-    if not (settings.offload and settings.chaos):
-        return _without_module(history, found)
+    if not settings.keeps_ledger:
+        return _without_ledger(history, found)
     for record in history.ledger:
         violation = record.violation
         if violation is not None:
@@ -146,14 +146,18 @@ def judge(history: History) -> OracleResult:
     return found.result(passed, audited=audited, **begun)
 
 
-def _without_module(history: History, found: Findings) -> OracleResult:
-    """Without the chaos module there is no ledger: any would show that the module was loaded."""
+def _without_ledger(history: History, found: Findings) -> OracleResult:
+    """There is no ledger: any would show that the module was loaded, or wrote it unasked."""
     found.checked += 1
+    settings = history.plan.scenario.server
+    off = "the ledger" if settings.offload and settings.chaos else "it"
     if history.ledger:
         first = history.ledger[0]
-        text = f"the chaos module wrote a ledger although it is off ({first.role} {first.pid})"
+        text = f"the chaos module wrote a ledger although {off} is off ({first.role} {first.pid})"
         found.violation(OFF, SERVER, text, t_ns=first.t_ns)
-    return found.result("the chaos module is off and wrote no ledger")
+    if off == "it":
+        return found.result("the chaos module is off and wrote no ledger")
+    return found.result("the ledger is off, and the chaos module wrote none")
 
 
 def _last_books(history: History) -> Books:

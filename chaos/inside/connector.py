@@ -16,6 +16,7 @@ from chaos.hostcopy.generation import detect
 from chaos.inside import process_globals
 from chaos.inside.fault_kind import SCHEDULER, WORKER
 from chaos.inside.injection_points import LOAD_RESULT, FinishedLoad
+from chaos.inside.passthrough import Methods, Passthrough
 from chaos.inside.process_globals import managers_receive_request_id, request_scope, tracking_current_request
 from chaos.inside.request_states import ATTRIBUTE, loads
 from history.protocol.evidence import LoadRetried, RequestAbandoned
@@ -34,6 +35,18 @@ class _ReportingConnector(OffloadingConnector):
 HAS_TRANSFER_RESULTS = hasattr(OffloadingConnector, "get_transfer_results")
 LoadErrorReporter: Any = _ReportingConnector if HAS_TRANSFER_RESULTS else OffloadingConnector
 """vLLM's OffloadingConnector, with this report where the release supports it."""
+INTERCEPTED = (
+    "get_num_new_matched_tokens",
+    "update_state_after_alloc",
+    "build_connector_meta",
+    "update_connector_output",
+    "get_transfer_results",
+    "handle_preemptions",
+    "start_load_kv",
+    "get_finished",
+    "get_block_ids_with_load_errors",
+)
+"""The methods of OffloadingConnector that ChaosConnector replaces."""
 
 
 class ChaosConnector(LoadErrorReporter):
@@ -47,11 +60,39 @@ class ChaosConnector(LoadErrorReporter):
         self._retrying: set[str] = set()
         extra = vllm_config.kv_transfer_config.kv_connector_extra_config
         role_name = WORKER if role == KVConnectorRole.WORKER else SCHEDULER
+        self._role = role_name
         self._runtime = process_globals.fault_runtime(role_name, extra, detect().name)
+        self._runtime.add_wrapper(Passthrough(self, self._own_methods(), self._settled, self._forget))
         if self._runtime.provenance is not None:
             self._runtime.provenance.block_tokens = vllm_config.cache_config.block_size
             # Speculative decoding may compute the last block again, although the cache has it.
             self._runtime.provenance.all_matches = vllm_config.speculative_config is None
+
+    def _own_methods(self) -> Methods:
+        """OffloadingConnector's own methods, bound to this connector."""
+        return {
+            name: getattr(OffloadingConnector, name).__get__(self)
+            for name in INTERCEPTED
+            if hasattr(OffloadingConnector, name)
+        }
+
+    def _settled(self) -> bool:
+        """Whether every failed load has been reported."""
+        return not self._failed and not self._given_up
+
+    def _forget(self) -> None:
+        """Forget the requests and loads of this role."""
+        self._loading.clear()
+        self._retrying.clear()
+        if self._role == SCHEDULER:
+            process_globals.request_states.forget()
+        else:
+            process_globals.requests_of_jobs.forget()
+            process_globals.reported_states.forget()
+
+    def _rest(self) -> None:
+        """A step has ended: without an armed fault the server needs no wrapper."""
+        self._runtime.rest()
 
     def get_num_new_matched_tokens(self, request: Any, num_computed_tokens: int) -> tuple[int | None, bool]:
         """vLLM's lookup for a new request; notes a request that is looked up again after a failed load."""
@@ -92,6 +133,7 @@ class ChaosConnector(LoadErrorReporter):
             self._runtime.provenance.ended(scheduler_output.finished_req_ids)
         if self._runtime.worker_needs_states:
             setattr(metadata, ATTRIBUTE, process_globals.request_states.of_transfers())
+        self._rest()
         return metadata
 
     def update_connector_output(self, connector_output: Any) -> None:
@@ -122,6 +164,7 @@ class ChaosConnector(LoadErrorReporter):
         # Sorted, since the order of a set changes from process to process.
         for request in sorted(received or ()):
             self._end_load(request)
+        self._rest()
         return sent, received
 
     def _end_load(self, request: str) -> None:

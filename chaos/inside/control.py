@@ -5,9 +5,12 @@ An atomic rename delivers the schedule; the lease is the only other file that is
 
 from __future__ import annotations
 
+import math
 import os
 import stat
+import time
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
@@ -39,6 +42,32 @@ def check_directory(control: Path) -> None:
         raise BadControl(f"control directory {control}: not a directory")
     if mode & (stat.S_IWGRP | stat.S_IWOTH):
         raise BadControl(f"control directory {control}: others can write to it; chmod go-w it")
+
+
+class ScheduleStatus(NamedTuple):
+    """Identifies a version of the schedule file."""
+
+    inode: int
+    mtime_ns: int
+    size: int
+    """Bytes."""
+
+
+def schedule_status(control: Path) -> ScheduleStatus | None:
+    """The version of the schedule file; None without one."""
+    try:
+        status = (control / SCHEDULE).stat()
+    except OSError:
+        return None
+    return ScheduleStatus(status.st_ino, status.st_mtime_ns, status.st_size)
+
+
+def lease_age_s(control: Path) -> float:
+    """Seconds since the conductor last renewed its lease; infinite without one."""
+    try:
+        return time.time() - (control / LEASE).stat().st_mtime
+    except OSError:
+        return math.inf
 
 
 def schedule_text(control: Path) -> str:

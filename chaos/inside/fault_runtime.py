@@ -1,27 +1,28 @@
 """The faults armed in one role (scheduler, worker): each injection point evaluates them here.
 
-A thread watches the control directory, so that arming, healing and the end of a lease take effect
-even while the server is idle. An injection point calls `evaluate`: with nothing armed that is one
-lookup in an empty dictionary.
+A thread waits for changes of the control directory, so that arming, healing and the end of a lease take
+effect even while the server is idle. An injection point calls `evaluate`. While nothing is armed and no
+ledger is kept, `rest` takes the wrappers of vLLM's objects out of the server's way.
 """
 
 from __future__ import annotations
 
 import logging
 import threading
-import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from chaos.inside import control as control_files
 from chaos.inside import inside_kinds
-from chaos.inside.control import EMPTY, BadControl
+from chaos.inside.control import EMPTY, BadControl, ScheduleStatus
+from chaos.inside.directory_watch import DirectoryWatch
 from chaos.inside.fault_kind import WORKER, FaultKind
 from chaos.inside.foreign_faults import ForeignInjection, is_foreign, raised
 from chaos.inside.injection_points import InjectionPoint
-from chaos.inside.journal_file import Journal
-from chaos.inside.transfer_audit.audit_log import AuditLog
+from chaos.inside.journal_file import Journal, RoleFile
+from chaos.inside.passthrough import Passthrough
+from chaos.inside.transfer_audit.audit_log import QUIET_S, AuditLog
 from chaos.inside.transfer_audit.provenance_log import ProvenanceLog
 from chaos.inside.trigger_decisions import ArmedInsideFault, Injection
 from history.protocol.evidence import (
@@ -38,7 +39,9 @@ from history.protocol.schedule import Schedule
 
 logger = logging.getLogger("vllm.kvchaos")
 
-WATCH_PERIOD_S = 0.05
+POLL_S = 0.05
+"""How often the control directory is read where the system grants no watch of it."""
+LEASE_MARGIN_S = 0.001
 NONE: Mapping[str, str] = {}
 
 
@@ -54,15 +57,6 @@ def unknown(request: str, direction: str | None = None) -> tuple[str, ...]:
     return ()
 
 
-class _Status(NamedTuple):
-    """Identifies a version of the schedule file."""
-
-    inode: int
-    mtime_ns: int
-    size: int
-    """Bytes."""
-
-
 class FaultRuntime:
     """The faults of one role. Injection points call `evaluate` on the server's own thread, one at a time."""
 
@@ -74,11 +68,14 @@ class FaultRuntime:
         states_of: StatesOf = unknown,
         unsupported_kinds: Mapping[str, str] = NONE,
         provenance: ProvenanceLog | None = None,
+        *,
+        ledger: bool = False,
     ) -> None:
         """Begin without an armed fault.
 
         `unsupported_kinds` maps the kinds that this vLLM has no injection point for to the reason.
         `provenance` is the log of a scheduler in audit mode; the runtime closes it.
+        `ledger`: whether the transfer audit is written; its wrappers then see every call.
 
         Raises BadControl when the control directory cannot be trusted.
         """
@@ -90,13 +87,16 @@ class FaultRuntime:
         self._unsupported_kinds = unsupported_kinds
         self._control = control
         self._journal = Journal(control, role)
-        self.audit = AuditLog(control, role)
+        self.audit = AuditLog(RoleFile(control, "ledger", role) if ledger else None)
         self.provenance = provenance
         self._schedule = EMPTY
-        self._taken_status: _Status | None = None
+        self._taken_status: ScheduleStatus | None = None
         self._armed: dict[str, list[ArmedInsideFault]] = {}
         self._kinds_at: dict[str, list[FaultKind]] = {}
         """The armed kinds of each site, in the order of the catalogue."""
+        self._switching = threading.Lock()
+        """Held while faults are armed or wrappers are bypassed: no fault is armed behind a bypass."""
+        self._passthroughs: list[Passthrough] = []
         self._raised: set[str] = set()
         """Kinds of other packages whose `observe` raised."""
         own = [
@@ -107,6 +107,7 @@ class FaultRuntime:
         sites, kinds = sorted({kind.site for kind in own}), sorted(kind.name for kind in own)
         self._journal.write(Loaded(generation=generation, sites=sites, kinds=kinds))
         self._closing = threading.Event()
+        self._changes = DirectoryWatch(control, POLL_S)
         self._watcher = threading.Thread(target=self._watch, name=f"kvchaos-{role}", daemon=True)
         self._watcher.start()
 
@@ -189,6 +190,19 @@ class FaultRuntime:
         """Record what the server did with a request, as evidence of an earlier injection."""
         self._journal.write(note, request=request, states=states)
 
+    def add_wrapper(self, wrapper: Passthrough) -> None:
+        """A wrapper that `rest` bypasses and that every arming brings back."""
+        self._passthroughs.append(wrapper)
+
+    def rest(self) -> None:
+        """Bypass all wrappers if nothing is armed and no work is left. The server's thread calls this."""
+        if self._armed or self.audit.written:
+            return
+        with self._switching:
+            if not self._armed and all(each.settled() for each in self._passthroughs):
+                for each in self._passthroughs:
+                    each.bypass()
+
     def armed(self, kind: str) -> bool:
         """Whether any fault of this kind is armed."""
         return kind in self._armed
@@ -202,8 +216,12 @@ class FaultRuntime:
 
         The runtimes of a server exist as long as its process: this is for tests that create several.
         """
+        if self._closing.is_set():
+            return
         self._closing.set()
+        self._changes.wake()
         self._watcher.join()
+        self._changes.close()
         self._armed, self._kinds_at = {}, {}
         self._journal.close()
         self.audit.close()
@@ -211,34 +229,34 @@ class FaultRuntime:
             self.provenance.close()
 
     def _watch(self) -> None:
-        while True:
+        while not self._closing.is_set():
             self._poll()
             self.audit.settle()
-            if self._closing.wait(WATCH_PERIOD_S):
-                return
+            self._changes.wait(self._until_due_s())
+
+    def _until_due_s(self) -> float | None:
+        """Seconds until the lease may have expired or a balance is due; None: nothing is due."""
+        due = [QUIET_S] if self.audit.written else []
+        if self._armed:
+            left_s = self._schedule.lease_s - control_files.lease_age_s(self._control)
+            due.append(max(0.0, left_s) + LEASE_MARGIN_S)
+        return min(due, default=None)
 
     def _poll(self) -> None:
         """Load a new schedule, or end the faults when the conductor's lease has expired."""
-        status = self._status()
+        status = control_files.schedule_status(self._control)
         if status is None:
             self._taken_status = None
             self._take(EMPTY, "schedule-removed")
             return
         if status != self._taken_status:
             schedule = self._read()
-            if self._status() != status:
-                return  # Replaced while it was read: the next look takes it, and only once.
+            if control_files.schedule_status(self._control) != status:
+                return  # Replaced while it was read: the watch reports that change, too.
             self._taken_status = status
             self._take(schedule or EMPTY, "conductor" if schedule else "schedule-refused")
-        if self._armed and self._lease_age() > self._schedule.lease_s:
+        if self._armed and control_files.lease_age_s(self._control) > self._schedule.lease_s:
             self._take(EMPTY, "lease-expired")
-
-    def _status(self) -> _Status | None:
-        try:
-            status = (self._control / control_files.SCHEDULE).stat()
-        except OSError:
-            return None
-        return _Status(status.st_ino, status.st_mtime_ns, status.st_size)
 
     def _read(self) -> Schedule | None:
         """The schedule in force; None, and a line why, when it is refused."""
@@ -249,13 +267,6 @@ class FaultRuntime:
             logger.warning("kvchaos: %s; nothing is armed", error)
             self._journal.write(Refused(reason="schedule-malformed", detail=str(error)))
             return None
-
-    def _lease_age(self) -> float:
-        """Seconds since the conductor last renewed its lease."""
-        try:
-            return time.time() - (self._control / control_files.LEASE).stat().st_mtime
-        except OSError:
-            return float("inf")
 
     def _take(self, schedule: Schedule, reason: HealReason) -> None:
         old = [armed for group in self._armed.values() for armed in group]
@@ -270,12 +281,7 @@ class FaultRuntime:
             fault.trigger.states and inside_kinds.KINDS[fault.kind].role == WORKER
             for fault in schedule.faults
         )
-        kinds_at: dict[str, list[FaultKind]] = {}
-        for kind in inside_kinds.KINDS.values():
-            if kind.name in new:
-                kinds_at.setdefault(kind.site, []).append(kind)
-        # Each in one assignment: an invocation counts for the old faults, or for the new ones.
-        self._armed, self._kinds_at = new, kinds_at
+        self._switch(new)
         for armed in old:
             self._note(armed, Healed(reason=reason, fired=armed.struck - armed.refused), armed.arrivals)
         for group in new.values():
@@ -285,6 +291,19 @@ class FaultRuntime:
             if fault.kind in self._unsupported_kinds:
                 why = Refused(reason="unsupported", detail=self._unsupported_kinds[fault.kind])
                 self._journal.write(why, fault=fault.id, kind=fault.kind)
+
+    def _switch(self, armed: dict[str, list[ArmedInsideFault]]) -> None:
+        """Put these faults in force instead of those before, and the wrappers where faults need them."""
+        kinds_at: dict[str, list[FaultKind]] = {}
+        for kind in inside_kinds.KINDS.values():
+            if kind.name in armed:
+                kinds_at.setdefault(kind.site, []).append(kind)
+        with self._switching:
+            if armed:
+                for wrapper in self._passthroughs:
+                    wrapper.intercept()
+            # Each in one assignment: an invocation counts for the old faults, or for the new ones.
+            self._armed, self._kinds_at = armed, kinds_at
 
     def _note(self, armed: ArmedInsideFault, evidence: Evidence, n: int | None = None) -> None:
         fault = armed.fault

@@ -26,6 +26,8 @@ CONTROL_KEY = "kvchaos_control"
 """Key of kv_connector_extra_config that names the control directory."""
 AUDIT_KEY = "kvchaos_audit"
 """Key that, when true, enables checksums of all copied blocks, and the provenance log."""
+LEDGER_KEY = "kvchaos_ledger"
+"""Key that, when true, has every transfer recorded, also while no fault is armed; audit mode does so, too."""
 
 _runtimes: dict[str, FaultRuntime] = {}
 
@@ -56,10 +58,16 @@ def fault_runtime(role: str, extra_config: Mapping[str, object], generation: str
         if not isinstance(control, str):
             raise BadControl(f"kv_connector_extra_config has no {CONTROL_KEY}")
         states_of = request_states.of if role == SCHEDULER else reported_states.of
-        audited = role == SCHEDULER and extra_config.get(AUDIT_KEY) is True
-        provenance = ProvenanceLog(Path(control), role) if audited else None
+        audited = extra_config.get(AUDIT_KEY) is True
+        provenance = ProvenanceLog(Path(control), role) if audited and role == SCHEDULER else None
         _runtimes[role] = FaultRuntime(
-            role, Path(control), generation, states_of, unsupported_kinds(), provenance
+            role,
+            Path(control),
+            generation,
+            states_of,
+            unsupported_kinds(),
+            provenance,
+            ledger=audited or extra_config.get(LEDGER_KEY) is True,
         )
     return _runtimes[role]
 

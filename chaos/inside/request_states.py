@@ -102,6 +102,14 @@ class RequestStates:
         self._requests: dict[str, Any] = {}
         self._in_flight: dict[Transfer, str] = {}
         """Requests by the copies that have been planned and not yet reported as ended."""
+        self._complete = True
+        """Whether every request was tracked from its begin."""
+
+    def forget(self) -> None:
+        """Forget all requests: what they do until the next `track` will not be seen."""
+        self._requests.clear()
+        self._in_flight.clear()
+        self._complete = False
 
     def track(self, request: Any) -> None:
         """Track a request of the scheduler."""
@@ -113,7 +121,8 @@ class RequestStates:
             request = self._requests.get(name)
             if request is None:
                 # It was never scheduled, so it can only have been aborted in the queue.
-                yield AbortedRequest(name, QUEUED, 0, 0)
+                if self._complete:
+                    yield AbortedRequest(name, QUEUED, 0, 0)
             elif request.status.name == ABORTED:
                 answered = request.num_output_tokens
                 yield AbortedRequest(name, self._stage_before(request), request.num_computed_tokens, answered)
@@ -164,6 +173,10 @@ class ReportedStates:
         """Take over the states of a step; the scheduler sends none while no fault filters by them."""
         self._reported = getattr(metadata, ATTRIBUTE, None)
 
+    def forget(self) -> None:
+        """Forget the states of the last step."""
+        self._reported = None
+
     def of(self, request: str, direction: str | None = None) -> tuple[State, ...]:
         """The states of a request during one of its copies. Empty when none were reported."""
         if self._reported is None:
@@ -202,6 +215,11 @@ class RequestsOfJobs:
         """Take in what a step plans. To be called before its copies begin; twice does no harm."""
         self._by_job.update(jobs(metadata))
         self._by_spec.update({id(spec): (spec, request) for spec, request in specs(metadata)})
+
+    def forget(self) -> None:
+        """Forget all copies: they begin unseen."""
+        self._by_job.clear()
+        self._by_spec.clear()
 
     def take(self, job: int, spec: Any = None) -> str | None:
         """The request of a copy that begins now; None when no step has planned it."""

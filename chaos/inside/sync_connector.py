@@ -50,6 +50,9 @@ class SyncChaosConnector(ChaosConnector):
         self._in_step: set[str] = set()
         """Requests whose completed loads must not be reported to the scheduler."""
 
+    def _rest(self) -> None:
+        """The wrappers are always needed: loads within the step are theirs."""
+
     def get_num_new_matched_tokens(self, request: Any, num_computed_tokens: int) -> tuple[int | None, bool]:
         """vLLM's lookup, with loads changed to loads within the step where that is possible."""
         found, between_steps = super().get_num_new_matched_tokens(request, num_computed_tokens)

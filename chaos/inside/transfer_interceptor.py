@@ -121,6 +121,18 @@ class TransferInterceptor:
         self._delayed_completions: list[_DelayedCompletion] = []
         self._duplicates: list[_Duplicate] = []
 
+    def settled(self) -> bool:
+        """Whether no copy and no result is delayed."""
+        return not (self._delayed or self._delayed_completions or self._duplicates)
+
+    def forget(self) -> None:
+        """Forget the copies in flight: their ends will not be seen."""
+        self._jobs.clear()
+        self._delays.clear()
+        self._copies.drop_all()
+        for memory in self._memory.values():
+            memory.clear()
+
     def submit(self, job: TransferJob) -> bool:
         """Begin a copy, now or delayed; False when a fault refuses it."""
         copy = CopyRequest(job.id, job.direction)

@@ -243,7 +243,7 @@ def obstacle_between(run: RunRequest, following: RunRequest) -> str | None:
         return GRAFANA_STAYS
     if run.server.release < RESETS_THE_TIER:
         return f"vLLM {run.server.vllm} does not reset its offload tier"
-    if not (settings.offload and settings.chaos):
+    if not settings.keeps_ledger:
         return "the server of the run before had no ledgers"
     if following.scenario.fresh is not None:
         return f"{SCENARIO_NEEDS}: {following.scenario.fresh}"

@@ -196,6 +196,7 @@ PROMPT_BLOCKS_KEY = "offload_prompt_only"
 """Releases that do not have it pass it over."""
 CONTROL_KEY = "kvchaos_control"
 AUDIT_KEY = "kvchaos_audit"
+LEDGER_KEY = "kvchaos_ledger"
 
 
 def kv_transfer_config(settings: ServerSettings, model: ServedModel, control: Path, device: Device) -> str:
@@ -217,6 +218,8 @@ def kv_transfer_config(settings: ServerSettings, model: ServedModel, control: Pa
         )
         config |= {"kv_connector": connector, "kv_connector_module_path": module}
         extra |= {"spec_name": CHAOS_SPEC, "spec_module_path": CHAOS_SPEC_MODULE, CONTROL_KEY: str(control)}
+        if settings.ledger:
+            extra |= {LEDGER_KEY: True}
         if settings.audit:
             extra |= {AUDIT_KEY: True}
     elif device.host_copies:

@@ -7,12 +7,12 @@ import shlex
 from collections.abc import Sequence
 from typing import Any
 
-from kvchaos.stacks.server_command import AUDIT_KEY, CONTROL_KEY, PLAIN_CONNECTOR
+from kvchaos.stacks.server_command import AUDIT_KEY, CONTROL_KEY, LEDGER_KEY, PLAIN_CONNECTOR
 
 LEFT_OUT = frozenset({"--model", "--served-model-name", "--host", "--port", "--revision", "--dtype"})
 """Flags with a value that belong to the machine or to the small model of the suite."""
 CONFIG = "--kv-transfer-config"
-OF_THE_SUITE = ("spec_name", "spec_module_path", CONTROL_KEY, AUDIT_KEY)
+OF_THE_SUITE = ("spec_name", "spec_module_path", CONTROL_KEY, AUDIT_KEY, LEDGER_KEY)
 
 
 def plain_command(command: Sequence[str]) -> str:

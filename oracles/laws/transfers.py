@@ -63,7 +63,7 @@ def compare(history: History, window: Window, found: Findings) -> None:
     if token_bytes is None or not server.offload:
         return
     _blocks(window, token_bytes * server.block_size, found)
-    if window.phase is not None or not server.chaos:
+    if window.phase is not None or not server.keeps_ledger:
         return
     hidden = any(fault.kind == HIDES_COMPLETIONS for fault in history.plan.scenario.faults)
     for verb, direction in DIRECTIONS.items():

@@ -237,7 +237,7 @@ def _write_audit_log(transfer_config: str, resident: int) -> None:
     """The real fault engines and ledgers, of a server that never offloads a block."""
     control = Path(json.loads(transfer_config)["kv_connector_extra_config"]["kvchaos_control"])
     for role in (SCHEDULER, WORKER):
-        ledger = FaultRuntime(role, control, "G0").audit
+        ledger = FaultRuntime(role, control, "G0", ledger=True).audit
         if role == SCHEDULER:
             ledger.resident = resident
 

@@ -11,15 +11,14 @@ from typing import Self
 
 import msgspec
 
-from chaos.inside import fault_runtime as engine_module
 from chaos.inside.control import LEASE, SCHEDULE
 from chaos.inside.fault_runtime import NONE, FaultRuntime, StatesOf, unknown
 from history.earlier_values import revised_fault
 from history.records import FaultRecord
 
 DEADLINE_S = 20.0
-FAST_WATCH_S = 0.002
-"""The engines of the tests look so often, since hundreds of schedules are armed."""
+FAST_POLL_S = 0.002
+"""Hundreds of schedules are armed, so the journals are read so often."""
 
 Entry = dict[str, object]
 
@@ -39,7 +38,7 @@ def wait_until(true: Callable[[], bool], what: str) -> None:
     end = time.monotonic() + DEADLINE_S
     while not true():
         assert time.monotonic() < end, f"not within {DEADLINE_S:.0f} s: {what}"
-        time.sleep(FAST_WATCH_S)
+        time.sleep(FAST_POLL_S)
 
 
 class Room:
@@ -61,9 +60,10 @@ class Room:
         role: str = "scheduler",
         states_of: StatesOf = unknown,
         unsupported_kinds: Mapping[str, str] = NONE,
+        *,
+        ledger: bool = True,
     ) -> FaultRuntime:
-        engine_module.WATCH_PERIOD_S = FAST_WATCH_S
-        engine = FaultRuntime(role, self.path, "G0", states_of, unsupported_kinds)
+        engine = FaultRuntime(role, self.path, "G0", states_of, unsupported_kinds, ledger=ledger)
         self._engines.append(engine)
         return engine
 

@@ -8,6 +8,7 @@ from typing import Any
 from chaos.inside import process_globals
 from chaos.inside.fault_runtime import FaultRuntime
 from chaos.inside.managers.tier_faults import OffloadTier, PreparedStore, Pressure
+from chaos.inside.passthrough import Passthrough, public_methods
 
 
 class ChaosManager:
@@ -16,6 +17,8 @@ class ChaosManager:
     def __init__(self, inner: Any, runtime: FaultRuntime) -> None:
         self._inner = inner
         self._tier = OffloadTier(runtime, Pressure(self._make_room, self._drop, bytes))
+        own = public_methods(inner)
+        runtime.add_wrapper(Passthrough(self, own, self._tier.settled, self._tier.forget))
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._inner, name)

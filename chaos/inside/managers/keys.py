@@ -12,6 +12,7 @@ from chaos.inside import process_globals
 from chaos.inside.fault_runtime import FaultRuntime
 from chaos.inside.injection_points import LookupAnswer
 from chaos.inside.managers.tier_faults import OffloadTier, PreparedStore, Pressure
+from chaos.inside.passthrough import Passthrough, public_methods
 from chaos.inside.process_globals import managers_receive_request_id
 
 API = import_module(detect().offered("OffloadingManager").__module__)
@@ -38,6 +39,8 @@ class ChaosManager:
         self._context = _own_context()
         self._ending = inspect.signature(inner.complete_store)
         self._tier = OffloadTier(runtime, Pressure(self._make_room, self._drop, _own_key))
+        own = public_methods(inner)
+        runtime.add_wrapper(Passthrough(self, own, self._tier.settled, self._tier.forget))
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._inner, name)

@@ -124,6 +124,10 @@ class RemovedBlocks:
         """Remember blocks that an injection has removed."""
         self._by_block.update(dict.fromkeys(blocks, injection))
 
+    def forget(self) -> None:
+        """Forget all removed blocks."""
+        self._by_block.clear()
+
     def stored(self, blocks: Iterable[Any]) -> None:
         """The server begins to store these blocks."""
         if not self._by_block:
@@ -151,7 +155,7 @@ class BlocksInFlight:
         return next(filter(None, requests), None)
 
     def forget(self) -> None:
-        """The tier was emptied: vLLM will not report the ends of these copies."""
+        """Forget all blocks: the ends of these copies will not be seen."""
         self._blocks.clear()
 
 
@@ -198,6 +202,17 @@ class OffloadTier:
         self._pressure = pressure
         self._occupied_by = ""
         """The kind of fault that occupies room, if any does."""
+
+    def settled(self) -> bool:
+        """Whether no fault occupies room."""
+        return not self._pressure.occupied
+
+    def forget(self) -> None:
+        """Forget the blocks in flight, and those that faults removed."""
+        self._stores.forget()
+        self._loads.forget()
+        self._removed.forget()
+        self.shadow.reset()
 
     def begin_lookup(self, request: str | None) -> None:
         """Apply faults of the call, and heal the tier, before a request looks up its blocks."""

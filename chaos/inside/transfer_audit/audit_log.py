@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Iterable
-from pathlib import Path
 from typing import Any
 
 from chaos.inside.journal_file import RoleFile
@@ -89,11 +88,12 @@ MOST_VIOLATIONS = 200
 class AuditLog:
     """Writes `ledger-<role>-<pid>.jsonl` in the control directory.
 
-    The server's own thread updates it; the fault runtime's watcher calls `settle`.
+    The server's own thread updates it; the fault runtime's watcher calls `settle`. Without a file it counts
+    and writes nothing.
     """
 
-    def __init__(self, control: Path, role: str) -> None:
-        self._file = RoleFile(control, "ledger", role)
+    def __init__(self, file: RoleFile | None) -> None:
+        self._file = file
         self._trackers: dict[Label, TransferTracker] = {}
         self._violations = 0
         self.audited = 0
@@ -106,7 +106,13 @@ class AuditLog:
 
     def close(self) -> None:
         """Close the file; lines after that are dropped."""
-        self._file.close()
+        if self._file is not None:
+            self._file.close()
+
+    @property
+    def written(self) -> bool:
+        """Whether there is a file."""
+        return self._file is not None
 
     def tracker(self, label: Label) -> TransferTracker:
         """The tracker of this label, created at first use."""
@@ -115,11 +121,13 @@ class AuditLog:
     def violation(self, rule: str, where: Violation) -> None:
         """Write a violation of a rule; after `MOST_VIOLATIONS` they are only counted."""
         self._violations += 1
-        if self._violations <= MOST_VIOLATIONS:
+        if self._file is not None and self._violations <= MOST_VIOLATIONS:
             self._file.append("violation", {"rule": rule, "evidence": where})
 
     def settle(self) -> None:
         """Write the balance when it has changed and is quiet, or has not been written for long."""
+        if self._file is None:
+            return
         now, state = time.monotonic(), self._state()
         if state != self._observed_state:
             self._observed_state, self._observed_at = state, now

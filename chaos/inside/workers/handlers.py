@@ -9,6 +9,7 @@ from chaos.hostcopy.handlers import Entry, HostCopySpec, generation
 from chaos.hostcopy.tier import planes_of
 from chaos.inside import process_globals
 from chaos.inside.fault_kind import WORKER
+from chaos.inside.passthrough import Passthrough, public_methods
 from chaos.inside.transfer_audit.block_checksums import checksums_of
 from chaos.inside.transfer_interceptor import LOAD, STORE, TransferInterceptor, TransferJob
 from chaos.inside.workers.pinned import pinned_tier
@@ -70,8 +71,8 @@ class WrappedSpec(HostCopySpec):
             self.extra_config, runtime.audit, planes, tier.own_planes() if tier is not None else None
         )
         for source, target, handler, direction in entries:
-            yield (
-                source,
-                target,
-                ChaosHandler(handler, direction, TransferInterceptor(runtime, planes, tier, checksums)),
-            )
+            interceptor = TransferInterceptor(runtime, planes, tier, checksums)
+            wrapper = ChaosHandler(handler, direction, interceptor)
+            own = public_methods(handler)
+            runtime.add_wrapper(Passthrough(wrapper, own, interceptor.settled, interceptor.forget))
+            yield source, target, wrapper

@@ -8,6 +8,7 @@ from chaos.hostcopy.tier import planes_of
 from chaos.hostcopy.worker import HostCopySpec, generation
 from chaos.inside import process_globals
 from chaos.inside.fault_kind import WORKER
+from chaos.inside.passthrough import Passthrough, public_methods
 from chaos.inside.transfer_audit.block_checksums import checksums_of
 from chaos.inside.transfer_interceptor import LOAD, STORE, TransferInterceptor, TransferJob
 from chaos.inside.workers.pinned import pinned_tier
@@ -74,5 +75,8 @@ class WrappedSpec(HostCopySpec):
             checksums = checksums_of(
                 self.extra_config, runtime.audit, planes, tier.own_planes() if tier is not None else None
             )
-            self._worker = ChaosWorker(inner, TransferInterceptor(runtime, planes, tier, checksums))
+            interceptor = TransferInterceptor(runtime, planes, tier, checksums)
+            self._worker = wrapper = ChaosWorker(inner, interceptor)
+            own = public_methods(inner)
+            runtime.add_wrapper(Passthrough(wrapper, own, interceptor.settled, interceptor.forget))
         return self._worker

@@ -20,6 +20,7 @@ from tests.server.contract import (
     damage,
     failures,
     fit,
+    idle_wrappers,
     manager,
     pinned,
     request_names,
@@ -49,6 +50,7 @@ CHECKS: tuple[Check, ...] = (
     *request_states.CHECKS,
     *failures.CHECKS,
     *within_step.CHECKS,
+    *idle_wrappers.CHECKS,
 )
 
 

@@ -75,4 +75,6 @@ def control_room() -> Iterator[Control]:
         control = Control(Path(folder))
         yield control
         assert control.broken() == control.breaks
+        for runtime in process_globals._runtimes.values():
+            runtime.close()
     process_globals._runtimes.clear()

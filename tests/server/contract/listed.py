@@ -103,6 +103,10 @@ CHECKS = (
     "a_load_within_its_step_fails_in_it_and_its_end_is_not_reported",
     "a_delayed_load_within_its_step_is_done_before_the_step_goes_on",
     "failed_blocks_are_zeroed_if_the_fault_requires_it",
+    "idle_manager_answers_with_vllms_own_methods",
+    "idle_worker_copies_with_vllms_own_methods",
+    "wrapper_stays_until_a_delayed_copy_has_ended",
+    "connector_replaces_only_the_methods_that_it_can_give_back",
 )
 
 _NO_BYTES_BESIDE = {

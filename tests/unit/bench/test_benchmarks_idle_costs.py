@@ -1,20 +1,38 @@
-"""The cost of an idle module: its sign, its interval and its word must be right, or it proves nothing."""
+"""The cost of the chaos module: its sign, its interval and its answer must be right, or it proves nothing."""
 
 from __future__ import annotations
 
 import random
 from dataclasses import astuple
+from pathlib import Path
+from typing import get_args
 
 import msgspec
 import pytest
 
-from benchmarks.idle import IdleCost, Pair, TargetResult, costs, exit_code, target_result
-from benchmarks.measured_server import Block, block_of
+from benchmarks.idle_cost.cost_estimate import (
+    FIGURES,
+    Answer,
+    Estimate,
+    FigureCost,
+    Round,
+    Targets,
+    answer,
+    decided,
+    figure_costs,
+)
+from benchmarks.idle_cost.cost_report import HistoryLine, IdleTime, Measurement, append_result, report
+from benchmarks.idle_cost.measured_server import Block, block_of, scenario
+from benchmarks.idle_cost.module_states import ModuleState, never_firing
+from chaos.inside.inside_kinds import KINDS
+from kvchaos.planning.scenario_file import check_fit
+from kvchaos.servers.server_registry import ServerEnv
 from tests.support.synthetic_records import good_request
 
 BLOCK = Block(
     tokens_per_s=400.0, first_token_ms=50.0, between_tokens_ms=8.0, step_ms=7.0, cpu_us_per_token=2000.0
 )
+TARGETS = Targets(cost=0.01, control=0.005)
 
 
 def slower(block: Block, by: float) -> Block:
@@ -28,61 +46,133 @@ def slower(block: Block, by: float) -> Block:
     )
 
 
-def noisy_pairs(count: int, cost: float) -> list[Pair]:
-    """Pairs of a machine that drifts by 20 % from pair to pair, and by 1 % within a pair."""
+def noisy_lives(lives: int, cost: float, life_noise: float = 0.003, rounds: int = 30) -> list[list[Round]]:
+    """Rounds of a machine that drifts by 20 % from round to round, and by 1 % within a round.
+
+    Each server of a life differs by chance.
+    """
     lots = random.Random(5)
-    blocks = [slower(BLOCK, lots.uniform(0.8, 1.2)) for _ in range(count)]
-    return [Pair(block, slower(block, cost * lots.uniform(0.99, 1.01))) for block in blocks]
+    return [[*_life(lots, cost, life_noise, rounds)] for _ in range(lives)]
+
+
+def _life(lots: random.Random, cost: float, noise: float, rounds: int) -> list[Round]:
+    own = [lots.gauss(1.0, noise) for _ in range(3)]
+    measured = []
+    for _ in range(rounds):
+        block = slower(BLOCK, lots.uniform(0.8, 1.2))
+        plain, control, module = (slower(block, each * lots.uniform(0.99, 1.01)) for each in own)
+        measured.append(Round(plain, control, slower(module, cost)))
+    return measured
 
 
 @pytest.mark.parametrize("cost", [1.0, 1.03, 0.97])
-def test_idle_cost_is_robust_against_drift(cost: float) -> None:
-    for found in costs(noisy_pairs(30, cost)):
-        assert found.low <= found.median <= found.high
-        assert found.median == pytest.approx(cost - 1, abs=0.005), found.figure
-        assert found.low < cost - 1 < found.high, found.figure
+def test_cost_is_robust_against_drift_of_the_machine(cost: float) -> None:
+    for found in figure_costs(noisy_lives(8, cost)):
+        assert found.cost.mean == pytest.approx(cost - 1, abs=0.005), found.figure.name
+        assert found.cost.low < cost - 1 < found.cost.high, found.figure.name
+        assert found.control.low < 0 < found.control.high, found.figure.name
+
+
+def test_interval_covers_the_true_cost_in_about_95_of_100_measurements() -> None:
+    lots = random.Random(3)
+    covered = 0
+    for _ in range(200):
+        lives = [_life(lots, 1.01, 0.004, 7) for _ in range(5)]
+        estimate = figure_costs(lives)[0].cost
+        covered += estimate.low < 0.01 < estimate.high
+    assert 180 <= covered <= 199
+
+
+def test_difference_of_the_servers_of_a_life_widens_the_interval() -> None:
+    alike, unlike = (figure_costs(noisy_lives(6, 1.0, noise))[0].cost for noise in (0.0, 0.02))
+    assert unlike.half_width > 3 * alike.half_width
+
+
+def test_single_life_decides_nothing() -> None:
+    found = figure_costs(noisy_lives(1, 1.5))
+    assert {answer(each, TARGETS)[0] for each in found} == {"undecided"}
+    assert not decided(found, TARGETS)
 
 
 def test_the_medians_that_are_shown_are_those_of_the_servers() -> None:
-    found = {cost.figure: cost for cost in costs([Pair(BLOCK, slower(BLOCK, 2.0))] * 3)}
-    throughput = found["throughput"]
-    assert (throughput.plain, throughput.chaos, throughput.median) == (400.0, 200.0, 1.0)
+    measured = Round(BLOCK, BLOCK, slower(BLOCK, 2.0))
+    throughput = figure_costs([[measured] * 3] * 2)[0]
+    assert (throughput.plain, throughput.module) == (400.0, 200.0)
+    assert throughput.cost.mean == pytest.approx(1.0)
 
 
-def test_more_pairs_make_the_interval_narrower() -> None:
-    few, many = costs(noisy_pairs(8, 1.0))[0], costs(noisy_pairs(80, 1.0))[0]
-    assert many.high - many.low < few.high - few.low
-
-
-def test_no_pairs_are_no_figures() -> None:
-    with pytest.raises(ValueError, match="pairs"):
-        costs([])
+def test_no_rounds_are_no_figures() -> None:
+    with pytest.raises(ValueError):  # noqa: PT011
+        figure_costs([])
 
 
 @pytest.mark.parametrize(
-    ("low", "high", "expected"),
+    ("cost", "control", "expected"),
     [
-        (-0.004, 0.0099, "within"),
-        (-0.02, 0.011, "undecided"),
-        (0.009, 0.03, "undecided"),
-        (0.0101, 0.03, "above"),
+        ((-0.004, 0.0099), (-0.004, 0.004), "within"),
+        ((-0.02, 0.011), (-0.004, 0.004), "undecided"),
+        ((0.009, 0.03), (-0.004, 0.004), "undecided"),
+        ((0.0101, 0.03), (-0.004, 0.004), "above"),
+        ((-0.004, 0.0099), (-0.006, 0.001), "undecided"),
+        ((0.0101, 0.03), (-0.02, 0.02), "undecided"),
+        ((0.05, 0.06), (-0.02, 0.02), "above"),
     ],
 )
-def test_cost_is_within_or_above_its_bound_by_its_whole_interval(
-    low: float, high: float, expected: TargetResult
+def test_answer_needs_the_whole_interval_and_a_control_that_is_close_to_nothing(
+    cost: tuple[float, float], control: tuple[float, float], expected: Answer
 ) -> None:
-    assert (
-        target_result(IdleCost("throughput", "tokens/s", 1.0, 1.0, (low + high) / 2, low, high), 0.01)
-        == expected
+    found = FigureCost(FIGURES[0], 1.0, 1.0, *(Estimate(sum(each) / 2, *each) for each in (cost, control)))
+    result, reason = answer(found, TARGETS)
+    assert result == expected
+    assert bool(reason) == (expected == "undecided")
+
+
+SERVER = ServerEnv(
+    name="0.32.0",
+    kind="installed",
+    vllm="0.32.0",
+    torch="2.13.0+cpu",
+    python=Path("/env/bin/python"),
+    python_version="3.11.7",
+    preload=(),
+    entry_module="x",
+)
+
+
+def measurement() -> Measurement:
+    return Measurement(
+        state="idle",
+        server=SERVER,
+        lives=4,
+        rounds=30,
+        apart=False,
+        idle=[IdleTime(10.0, 10.0, 11.0)] * 4,
+        costs=figure_costs(noisy_lives(4, 1.0)),
+        targets=TARGETS,
     )
 
 
-@pytest.mark.parametrize(
-    ("results", "code"),
-    [(["within", "within"], 0), (["within", "undecided"], 2), (["undecided", "above"], 1), ([], 2)],
-)
-def test_exit_code_is_zero_only_if_every_cost_is_decided(results: list[TargetResult], code: int) -> None:
-    assert exit_code(results) == code
+def test_result_is_appended_to_a_history_as_one_line_a_figure(tmp_path: Path) -> None:
+    for _ in range(2):
+        append_result(measurement(), tmp_path / "idle-cost.jsonl")
+    lines = (tmp_path / "idle-cost.jsonl").read_bytes().splitlines()
+    found = [msgspec.json.decode(line, type=HistoryLine) for line in lines]
+    assert [line.figure for line in found] == [figure.name for figure in FIGURES] * 2
+
+
+def test_report_has_a_row_for_each_figure_and_the_idle_times() -> None:
+    text = report(measurement())
+    assert all(number in text for number in ("10.0", "11.0"))
+    assert [figure.name for figure in FIGURES if f"| {figure.name} |" not in text] == []
+
+
+@pytest.mark.parametrize("state", get_args(ModuleState))
+def test_server_of_every_state_fits_its_prompts(state: ModuleState) -> None:
+    check_fit(scenario("idle-plain", state))
+
+
+def test_faults_that_never_fire_cover_every_injection_point() -> None:
+    assert {KINDS[fault.kind].site for fault in never_firing()} == {kind.site for kind in KINDS.values()}
 
 
 def test_measured_block_is_summarized_from_its_requests() -> None:

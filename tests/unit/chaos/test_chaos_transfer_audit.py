@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from chaos.inside.journal_file import RoleFile
 from chaos.inside.transfer_audit import audit_log
 from chaos.inside.transfer_audit.audit_log import AuditLog, ShadowTier, TransferTracker
 from history.protocol import audit_records as rules
@@ -35,7 +36,7 @@ ONE, TWO = b"\x01" * 4, b"\x02" * 4
 
 @pytest.fixture
 def ledger(tmp_path: Path) -> AuditLog:
-    return AuditLog(tmp_path, "scheduler")
+    return AuditLog(RoleFile(tmp_path, "ledger", "scheduler"))
 
 
 @pytest.fixture

@@ -105,6 +105,7 @@ def test_chaos_loads_both_plug_ins_and_names_the_control_folder() -> None:
             "spec_name": "ChaosSpec",
             "spec_module_path": "chaos.inside.spec",
             "kvchaos_control": "/run/control",
+            "kvchaos_ledger": True,
         },
     }
 

@@ -17,11 +17,11 @@ from tests.server.contract.shapes.caches import BLOCK_SIZE, BLOCKS, LAYERS, PAGE
 BLOCK_BYTES = PAGE_BYTES * len(LAYERS)
 
 
-def make_spec(chunks: int, blocks_per_chunk: int, control: Path | None) -> Any:
-    """A host copy spec; with chaos when a control directory is given."""
+def make_spec(chunks: int, blocks_per_chunk: int, control: Path | None, *, audit: bool = True) -> Any:
+    """A host copy spec; with chaos when a control directory is given, and then in audit mode by default."""
     extra: dict[str, object] = {"cpu_bytes_to_use": chunks * blocks_per_chunk * BLOCK_BYTES}
     if control is not None:
-        extra |= {CONTROL_KEY: str(control), AUDIT_KEY: True}
+        extra |= {CONTROL_KEY: str(control), AUDIT_KEY: audit}
     spec = HostCopySpec if control is None else ChaosSpec
     if "config" in inspect.signature(detect().offered("CPUOffloadingSpec")).parameters:
         return spec(_offloading_config(extra, blocks_per_chunk))

@@ -1,0 +1,1 @@
+"""Measures what the chaos module costs a server: `make bench-idle`."""

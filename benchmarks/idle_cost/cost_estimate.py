@@ -1,0 +1,147 @@
+"""The cost of the chaos module from rounds of blocks, with an interval over lives. Pure.
+
+A round is one block of the same prompts on each of three servers, one right after the other: two plain ones
+and one with the module. The cost compares the module with both plain servers, the control one plain server
+with the other. The servers of a life differ by chance, and rounds do not show how much: so the interval
+comes from the spread between lives.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from math import exp, inf, log, sqrt
+from statistics import fmean, median, stdev
+from typing import Literal
+
+from scipy.stats import t as student
+
+from benchmarks.idle_cost.measured_server import Block
+from kvchaos.bench.bench_analysis import CONFIDENCE
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """A block on each of the three servers."""
+
+    plain: Block
+    control: Block
+    """On the second plain server."""
+    module: Block
+
+
+@dataclass(frozen=True, slots=True)
+class CostFigure:
+    """A figure of a block; `value` grows with the cost."""
+
+    name: str
+    unit: str
+    shown: Callable[[Block], float]
+    value: Callable[[Block], float]
+
+
+FIGURES = (
+    CostFigure(
+        "throughput", "tokens/s", lambda block: block.tokens_per_s, lambda block: 1 / block.tokens_per_s
+    ),
+    *(
+        CostFigure(name, unit, value, value)
+        for name, unit, value in (
+            ("TTFT", "ms", lambda block: block.first_token_ms),
+            ("time between tokens", "ms", lambda block: block.between_tokens_ms),
+            ("time of an engine step", "ms", lambda block: block.step_ms),
+            ("processor time of a token", "µs", lambda block: block.cpu_us_per_token),
+        )
+    ),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A share: 0.01 is one percent worse. The interval holds the mean over all possible lives."""
+
+    mean: float
+    low: float
+    high: float
+
+    @property
+    def half_width(self) -> float:
+        """Half of the interval."""
+        return (self.high - self.low) / 2
+
+
+@dataclass(frozen=True, slots=True)
+class FigureCost:
+    """What a figure shows."""
+
+    figure: CostFigure
+    plain: float
+    """Median over the blocks of both plain servers."""
+    module: float
+    cost: Estimate
+    control: Estimate
+    """The cost of a plain server against the other: the error of the measurement."""
+
+
+def figure_costs(lives: Sequence[Sequence[Round]]) -> list[FigureCost]:
+    """The cost by each figure. Raises ValueError without rounds."""
+    return [_figure_cost(figure, lives) for figure in FIGURES]
+
+
+def _figure_cost(figure: CostFigure, lives: Sequence[Sequence[Round]]) -> FigureCost:
+    rounds = [each for life in lives for each in life]
+    return FigureCost(
+        figure,
+        plain=median(figure.shown(block) for each in rounds for block in (each.plain, each.control)),
+        module=median(figure.shown(each.module) for each in rounds),
+        cost=_estimate([median(_cost(figure, each) for each in life) for life in lives]),
+        control=_estimate([median(_control(figure, each) for each in life) for life in lives]),
+    )
+
+
+def _cost(figure: CostFigure, measured: Round) -> float:
+    plain = (log(figure.value(measured.plain)) + log(figure.value(measured.control))) / 2
+    return log(figure.value(measured.module)) - plain
+
+
+def _control(figure: CostFigure, measured: Round) -> float:
+    return log(figure.value(measured.control)) - log(figure.value(measured.plain))
+
+
+def _estimate(logarithms: Sequence[float]) -> Estimate:
+    """Mean over lives with the interval of Student's t; one life has no interval."""
+    mean, count = fmean(logarithms), len(logarithms)
+    error = inf
+    if count > 1:
+        error = student.ppf((1 + CONFIDENCE) / 2, count - 1) * stdev(logarithms) / sqrt(count)
+    return Estimate(exp(mean) - 1, exp(mean - error) - 1, exp(mean + error) - 1 if error < inf else inf)
+
+
+Answer = Literal["within", "above", "undecided"]
+
+
+@dataclass(frozen=True, slots=True)
+class Targets:
+    """Shares."""
+
+    cost: float
+    """The most that the module may cost."""
+    control: float
+    """How far the control may be from nothing."""
+
+
+def answer(found: FigureCost, targets: Targets) -> tuple[Answer, str]:
+    """Whether a cost is shown to be within the target or above it; where neither is shown, why not."""
+    control = max(abs(found.control.low), abs(found.control.high))
+    if found.cost.low > targets.cost and found.cost.low > control:
+        return "above", ""
+    if control > targets.control:
+        return "undecided", f"two plain servers may differ by {control:.2%}"
+    if found.cost.high <= targets.cost:
+        return "within", ""
+    return "undecided", f"the interval is {2 * found.cost.half_width:.2%} wide"
+
+
+def decided(found: Sequence[FigureCost], targets: Targets) -> bool:
+    """Whether no further life is needed."""
+    return all(answer(each, targets)[0] != "undecided" for each in found)
