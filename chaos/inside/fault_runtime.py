@@ -22,7 +22,7 @@ from chaos.inside.foreign_faults import ForeignInjection, is_foreign, raised
 from chaos.inside.injection_points import InjectionPoint
 from chaos.inside.journal_file import Journal, RoleFile
 from chaos.inside.passthrough import Passthrough
-from chaos.inside.transfer_audit.audit_log import QUIET_S, AuditLog
+from chaos.inside.transfer_audit.audit_log import SETTLE_EVERY_S, AuditLog
 from chaos.inside.transfer_audit.provenance_log import ProvenanceLog
 from chaos.inside.trigger_decisions import ArmedInsideFault, Injection
 from history.protocol.evidence import (
@@ -236,7 +236,7 @@ class FaultRuntime:
 
     def _until_due_s(self) -> float | None:
         """Seconds until the lease may have expired or a balance is due; None: nothing is due."""
-        due = [QUIET_S] if self.audit.written else []
+        due = [SETTLE_EVERY_S] if self.audit.written else []
         if self._armed:
             left_s = self._schedule.lease_s - control_files.lease_age_s(self._control)
             due.append(max(0.0, left_s) + LEASE_MARGIN_S)

@@ -79,6 +79,8 @@ class TransferTracker:
 
 QUIET_S = 0.2
 """After so long without a change the balance is written down."""
+SETTLE_EVERY_S = QUIET_S / 2
+"""How often `settle` must be called: a balance is in the file 1.5 times QUIET_S after the last change."""
 AT_LEAST_EVERY_S = 1.0
 """And so often while there is no quiet."""
 MOST_VIOLATIONS = 200
