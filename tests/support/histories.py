@@ -362,7 +362,7 @@ def clean_run(plan: RunPlan | None = None, midst: Midst | None = None) -> Run:
     run.resources.append(resource_record(run.now_ns, leader=run.leader))
     run.event("drained", ok=True, seconds=0.5, running=0, waiting=0, kv_usage=0.0)
     run.event("leak_probe", ok=True, answer="true", detail="")
-    if run.plan.scenario.server.offload and run.plan.scenario.server.chaos:
+    if run.plan.scenario.server.keeps_ledger:
         run.audit_line("scheduler", "balance")
         run.audit_line("worker", "balance")
     run.event("server_stop", how="SIGTERM", code=0, log_line=len(run.log))

@@ -15,9 +15,8 @@ from tests.support.oracle_results import finding_of, gap_of
 from tests.support.synthetic_records import MS, make_plan
 
 
-def without_module() -> Run:
+def without_ledger(server: ServerSettings) -> Run:
     plan = make_plan()
-    server = ServerSettings(gpu_blocks=40, chaos=False)
     scenario = plan.scenario.model_copy(update={"server": server, "faults": ()})
     return clean_run(plan.model_copy(update={"scenario": scenario}))
 
@@ -98,9 +97,14 @@ def test_an_audit_that_compared_nothing_is_unknown(blocks: int, verdict: Verdict
     assert judge(audited(blocks).history()).verdict is verdict
 
 
+@pytest.mark.parametrize(
+    "server", [ServerSettings(gpu_blocks=40, chaos=False), ServerSettings(gpu_blocks=40, ledger=False)]
+)
 @pytest.mark.parametrize(("evidence", "verdict"), [({}, Verdict.PASS), ({"stores_open": 0}, Verdict.FAIL)])
-def test_chaos_module_off_has_no_transfer_audit(evidence: dict[str, Scalar], verdict: Verdict) -> None:
-    run = without_module()
+def test_server_without_a_ledger_writes_no_line_of_one(
+    server: ServerSettings, evidence: dict[str, Scalar], verdict: Verdict
+) -> None:
+    run = without_ledger(server)
     if evidence:
         run.audit_line("scheduler", "balance", **evidence)
     assert judge(run.history()).verdict is verdict

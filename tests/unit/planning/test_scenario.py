@@ -131,6 +131,10 @@ BAD: dict[str, tuple[Change, str]] = {
         put("server", value={"gpu_blocks": 40, "chaos": False, "sync_loads": True}),
         r"server\.sync_loads needs offload and chaos on",
     ),
+    "audit mode without a ledger": (
+        put("server", value={"gpu_blocks": 40, "ledger": False, "audit": True}),
+        r"server\.ledger is off, but faults and audit mode need it",
+    ),
     "two faults of an id": (
         put("faults", value=[*GOOD["faults"], *GOOD["faults"]]),
         r"two faults have the same id",
