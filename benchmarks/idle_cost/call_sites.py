@@ -60,8 +60,8 @@ def _site(frames: Sequence[str]) -> str | None:
     own = [at for at, frame in enumerate(frames) if MODULE in frame]
     if not own or any(SERVER in frame and MODULE not in frame for frame in frames[own[-1] + 1 :]):
         return None
-    function, _, place = frames[own[0]].partition(" (")
-    return f"{place.partition(MODULE)[2].partition('.py')[0]}.{function}"
+    function, _, location = frames[own[0]].partition(" (")
+    return f"{location.partition(MODULE)[2].partition('.py')[0]}.{function}"
 
 
 def table(processes: Sequence[ProcessSamples]) -> str:

@@ -2,7 +2,7 @@
 
 A thread waits for changes of the control directory, so that arming, healing and the end of a lease take
 effect even while the server is idle. An injection point calls `evaluate`. While nothing is armed and no
-ledger is kept, `rest` takes the wrappers of vLLM's objects out of the server's way.
+ledger is kept, `rest` bypasses the wrappers of vLLM's objects.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ class FaultRuntime:
         self._kinds_at: dict[str, list[FaultKind]] = {}
         """The armed kinds of each site, in the order of the catalogue."""
         self._switching = threading.Lock()
-        """Held while faults are armed or wrappers are bypassed: no fault is armed behind a bypass."""
+        """Locked while faults are armed or wrappers are bypassed: no fault is armed behind a bypass."""
         self._passthroughs: list[Passthrough] = []
         self._raised: set[str] = set()
         """Kinds of other packages whose `observe` raised."""

@@ -1,4 +1,4 @@
-"""Takes a wrapper out of the server's way: bypassed, the methods that vLLM calls are vLLM's own."""
+"""Bypasses a wrapper: then the methods that vLLM calls are vLLM's own."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Passthrough:
         """`methods`: vLLM's own bound methods, by the names under which vLLM calls the wrapper.
 
         `settled` returns whether no work of a fault is left, such as a delayed copy. `forget` drops what the
-        wrapper knows of requests and copies in flight: it will not see their ends.
+        wrapper knows of requests and copies in flight, since their ends will not reach it.
         """
         self.wrapper = wrapper
         self._methods = dict(methods)

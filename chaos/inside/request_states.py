@@ -106,7 +106,7 @@ class RequestStates:
         """Whether every request was tracked from its begin."""
 
     def forget(self) -> None:
-        """Forget all requests: what they do until the next `track` will not be seen."""
+        """Forget all requests. Those that were not tracked from their begin are unknown from now on."""
         self._requests.clear()
         self._in_flight.clear()
         self._complete = False
@@ -217,7 +217,7 @@ class RequestsOfJobs:
         self._by_spec.update({id(spec): (spec, request) for spec, request in specs(metadata)})
 
     def forget(self) -> None:
-        """Forget all copies: they begin unseen."""
+        """Forget all copies."""
         self._by_job.clear()
         self._by_spec.clear()
 

@@ -126,7 +126,7 @@ class TransferInterceptor:
         return not (self._delayed or self._delayed_completions or self._duplicates)
 
     def forget(self) -> None:
-        """Forget the copies in flight: their ends will not be seen."""
+        """Forget the copies in flight: their ends will not be reported."""
         self._jobs.clear()
         self._delays.clear()
         self._copies.drop_all()

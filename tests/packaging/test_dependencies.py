@@ -20,7 +20,7 @@ DEVELOPMENT = ("benchmarks", "tests", "dashboards")
 OF_THE_SERVER = {"torch", "vllm"}
 """They are imported in the server's process, from its own environment."""
 IN_THE_SERVER = ("chaos/hostcopy/", "chaos/inside/", "tests/server/", "tests/compose/")
-NOT_IMPORTED = {"check-jsonschema", "mypy", "pytest-timeout", "pytest-xdist", "ruff", "zizmor"}
+NOT_IMPORTED = {"check-jsonschema", "mypy", "py-spy", "pytest-timeout", "pytest-xdist", "ruff", "zizmor"}
 """Development tools: commands and plug-ins. Stubs (types-*, *-stubs) are not imported either."""
 
 

@@ -155,7 +155,7 @@ class BlocksInFlight:
         return next(filter(None, requests), None)
 
     def forget(self) -> None:
-        """Forget all blocks: the ends of these copies will not be seen."""
+        """Forget all blocks: the ends of these copies will not be reported."""
         self._blocks.clear()
 
 

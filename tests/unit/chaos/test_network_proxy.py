@@ -178,7 +178,7 @@ def test_proxy_forwards_bytes_unchanged(tmp_path: Path) -> None:
 
 
 def test_slow_reader_delays_its_answer_and_not_the_next(tmp_path: Path) -> None:
-    rate = 60_000.0
+    rate = 30_000.0
     with proxied(tmp_path, Settings(ttft=Fixed(ms=1), itl=Fixed(ms=0.5))) as bench:
         bench.network.send(ReadSlowlyCommand(strike="slow", requests=1, bytes_per_s=rate))
         (slow,) = bench.client.complete("slow", tokens=250)
