@@ -115,7 +115,7 @@ def _measured(chosen: argparse.Namespace) -> list[ProcessSamples]:
             number += 1
         names = {process.pid: process.name for process in measured.processes()}
         found = [_read(pid, names.get(pid, "process"), output, sampler) for pid, sampler in samplers.items()]
-    return [process for process in found if process.by_site]
+    return [process for process in found if process.total]
 
 
 def _sampler(pid: int, seconds: int, output: Path) -> subprocess.Popen[bytes]:
