@@ -40,7 +40,7 @@ def _name(history: History, event: Timed[EventData]) -> str | None:
     """Name of the quiet moment that an event marks; None when it marks none."""
     match event.data:
         case Drained():
-            # Whether it really drained is for another oracle to say: what is held now is held too long.
+            # Whether it really drained is for another oracle to say: what is in use now is in use too long.
             return END
         case PhaseEnd(phase=phase, reason="done") if _is_idle(history, event.t_ns):
             return None if phase in _phases_of_two_incarnations(history) else f"phase {phase}"
