@@ -98,8 +98,9 @@ def _memory(history: History, samples: Sequence[GpuRecord], found: Findings) -> 
     times = [sample.t_ns for sample in samples]
     quiet: list[GpuRecord] = []
     for moment in quiet_moments(history):
-        at = bisect_right(times, moment.usage.t_ns + FRESH_NS) - 1
-        if at >= 0 and abs(times[at] - moment.usage.t_ns) <= FRESH_NS and samples[at].used_bytes is not None:
+        # A later sample may be of the next load.
+        at = bisect_right(times, moment.usage.t_ns) - 1
+        if at >= 0 and moment.usage.t_ns - times[at] <= FRESH_NS and samples[at].used_bytes is not None:
             quiet.append(samples[at])
     if len(quiet) < 2:
         found.gap("no-quiet-moment", f"GPU {samples[0].index}: fewer than two quiet moments were sampled")

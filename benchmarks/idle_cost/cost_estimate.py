@@ -84,7 +84,7 @@ class FigureCost:
 
 
 def figure_costs(lives: Sequence[Sequence[Round]]) -> list[FigureCost]:
-    """The cost by each figure. Raises ValueError without rounds."""
+    """The cost by each figure. Raises StatisticsError without rounds."""
     return [_figure_cost(figure, lives) for figure in FIGURES]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from dataclasses import astuple
 from pathlib import Path
+from statistics import StatisticsError
 from typing import get_args
 
 import msgspec
@@ -102,7 +103,7 @@ def test_the_medians_that_are_shown_are_those_of_the_servers() -> None:
 
 
 def test_no_rounds_are_no_figures() -> None:
-    with pytest.raises(ValueError):  # noqa: PT011
+    with pytest.raises(StatisticsError):
         figure_costs([])
 
 

@@ -83,3 +83,9 @@ def test_speed_of_a_gpu_that_is_too_hot_is_unknown_and_not_judged(green: History
 def test_power_cap_is_how_many_cards_always_run(green: History) -> None:
     capped = [msgspec.structs.replace(card, slowdowns=("power-cap",)) for card in cards(green)]
     assert slowed(on_gpu(green, capped)) is None
+
+
+def test_memory_after_a_quiet_moment_is_not_that_of_the_moment(green: History) -> None:
+    *earlier, last = cards(green)
+    later = msgspec.structs.replace(last, t_ns=last.t_ns + 1, used_bytes=60 * GIB)
+    assert judge(on_gpu(green, [*earlier, last, later])).verdict is Verdict.PASS
