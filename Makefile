@@ -35,7 +35,7 @@ export UV_SYSTEM_CERTS ?= 1
 # An active virtual environment of the user must not be used.
 unexport VIRTUAL_ENV
 
-.PHONY: help demo setup chaos chaos-compose chaos-gpu test aa test-compose matrix nightly nightly-fetch nightly-publish bench-idle bench-judge bench-trace bench-client load-ui test-light test-servers test-boards test-grafana test-everything programs panels downloads fuzz lint format doctor servers down clean distclean
+.PHONY: help demo setup chaos chaos-compose chaos-gpu gpu-session test aa test-compose matrix nightly nightly-fetch nightly-publish bench-idle bench-judge bench-trace bench-client load-ui test-light test-servers test-boards test-grafana test-everything programs panels downloads fuzz lint format doctor servers down clean distclean
 
 help: ## Show this list
 	@echo "usage: make TARGET [NAME=value ...]"
@@ -59,6 +59,10 @@ chaos-gpu: setup ## Run the scenarios on a GPU: STACK=local SERVER=name, SCALE=t
 	@$(RUN) kvchaos run --gpu --stack $(or $(STACK),compose-gpu) --server $(or $(SERVER),$(VLLM)) \
 		$(if $(SCALE),--scale $(SCALE)) --for $(if $(QUICK),10m,$(or $(FOR),45m)) \
 		$(if $(SEED),--seed $(SEED)) $(or $(SCENARIO),--all)
+
+gpu-session: setup ## Calibrate, measure speed, run the scenarios on a GPU, pack the results: OUT=results.tar.gz FOR=9m STACK=local SERVER=name
+	@$(RUN) kvchaos session "$(or $(OUT),results.tar.gz)" --gpu --stack $(or $(STACK),compose-gpu) \
+		--server $(or $(SERVER),$(VLLM)) $(if $(SCALE),--scale $(SCALE)) --for $(or $(FOR),45m)
 
 test: lint programs ## Run lint, types, all light tests, and the default release end to end
 	@$(RUN) kvchaos server install $(DEFAULT_RELEASE)

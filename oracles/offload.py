@@ -5,9 +5,7 @@ Neither does one in which what its scenario requires did not happen, such as a p
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from functools import partial
-from typing import Protocol
 
 from history.events import PhaseEnd
 from history.reader import History, PhaseWindow
@@ -15,6 +13,7 @@ from history.verdict import OracleResult
 from history.verdict import metric as metric_subject
 from history.verdict import phase as phase_subject
 from oracles.findings import METRICS, Findings, Oracle, Rule
+from oracles.views.counter_growth import growth_in_phases, loaded_bytes
 from oracles.views.timeline import final_total
 
 NAME = "offload-used"
@@ -29,13 +28,6 @@ USED_WHILE_OFF = Rule(
     f"there is no metric {HITS}",
 )
 RULES = (USED_WHILE_OFF,)
-
-
-class CounterGrowth(Protocol):
-    """How much a counter counted in some stretch of a run; None when it is absent."""
-
-    def __call__(self, metric: str, **labels: str) -> float | None:
-        """The increase of the counter with these labels."""
 
 
 def judge(history: History) -> OracleResult:
@@ -59,7 +51,7 @@ def _requirements(history: History, found: Findings) -> None:
             ("tokens hit in the tier", HITS, requirement.tier_hits if offload else None),
         ):
             if least is not None:
-                _require(found, window, least, what, _growth(history, [window], metric))
+                _require(found, window, least, what, growth_in_phases(history, [window], metric))
 
 
 def _require(found: Findings, window: PhaseWindow, least: int, what: str, grown: float | None) -> None:
@@ -71,18 +63,6 @@ def _require(found: Findings, window: PhaseWindow, least: int, what: str, grown:
     elif grown < least:
         text = f"phase {name} had {grown:g} {what}; the scenario requires {least}, so the run proves nothing"
         found.gap("requirement-not-met", text, subject, figures={"required": least, "count": grown})
-
-
-def _growth(history: History, windows: Iterable[PhaseWindow], metric: str, **labels: str) -> float | None:
-    """Growth of a counter over some phases; None if it is not known for any of them."""
-    grown = [
-        growth
-        for window in windows
-        if window.first_scrape is not None and window.last_scrape is not None
-        for growth in [history.metrics.increase(window.first_scrape, window.last_scrape, metric, **labels)]
-        if growth is not None
-    ]
-    return sum(grown) if grown else None
 
 
 def _on(history: History, found: Findings) -> OracleResult:
@@ -111,7 +91,7 @@ def _on(history: History, found: Findings) -> OracleResult:
 def _loads_under_load(history: History, found: Findings, loaded: float | None) -> None:
     """Answers in golden phases set the standard, so that loads in these alone are not compared."""
     others = [window for window in history.phases() if window.spec.role != "golden"]
-    later = [loaded_bytes(partial(_growth, history, [window])) for window in others]
+    later = [loaded_bytes(partial(growth_in_phases, history, [window])) for window in others]
     known = [amount for amount in later if amount is not None]
     # What was loaded in a phase in which the server was restarted is not known.
     if loaded and known and len(known) == len(later) and sum(known) <= 0:
@@ -131,14 +111,6 @@ def _off(history: History, found: Findings) -> OracleResult:
             text = f"offload is off, but {metric} is {amount:g}"
             found.violation(USED_WHILE_OFF, metric_subject(metric), text, figures={"amount": amount})
     return found.result("offload is off, and nothing was loaded", loaded_bytes=0)
-
-
-def loaded_bytes(count: CounterGrowth) -> float | None:
-    """Bytes loaded from the offload tier, under the name that the release has for them."""
-    flat = count("vllm:kv_offload_load_bytes_total")
-    if flat is not None:
-        return flat
-    return count("vllm:kv_offload_total_bytes_total", transfer_type="CPU_to_GPU")
 
 
 ORACLE = Oracle(NAME, "blocks were loaded from the offload tier", (METRICS,), judge, RULES)

@@ -9,7 +9,7 @@ from history.protocol.evidence import LoadBlocksFailed, LoadFailed
 from history.reader import History
 from history.records import ABANDONED, ERROR_EVENT, TRUNCATED_STREAM, FaultRecord, RequestRecord
 from oracles.findings import FAULTS, METRICS, REQUESTS, Findings, Rule, Source
-from oracles.offload import loaded_bytes
+from oracles.views.counter_growth import loaded_bytes
 from oracles.views.timeline import release
 from oracles.views.windows import Window
 

@@ -20,7 +20,7 @@ from history.records import LedgerRecord
 from history.verdict import SERVER, OracleResult, Subject, process
 from history.verdict import block as block_subject
 from oracles.findings import EVENTS, LEDGER, REQUESTS, Findings, Oracle, Rule, Source
-from oracles.offload import loaded_bytes
+from oracles.views.counter_growth import loaded_bytes
 from oracles.views.incarnations import deaths, incarnations
 from oracles.views.timeline import NS_PER_S
 

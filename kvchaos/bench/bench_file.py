@@ -123,7 +123,32 @@ class Slo(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
 
 FILE = "bench.json"
 PAGE = "bench.html"
-Kind = Literal["sweep", "slo", "compare"]
+Kind = Literal["sweep", "slo", "compare", "sources"]
+
+
+class PromptSources(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Where the prompt tokens of a phase came from, and the copies from the tier, by the server's counters.
+
+    None where the release has no such counter, or no scrape bounds the phase.
+    """
+
+    prompt_tokens: float | None
+    device_tokens: float | None
+    """Found in the device's prefix cache."""
+    tier_tokens: float | None
+    """Loaded from the offload tier."""
+    loaded_bytes: float | None
+    load_s: float | None
+    """Sum over all copies, which may overlap."""
+
+    def share(self, tokens: float | None) -> float | None:
+        """Part of the prompt tokens; None where either is unknown."""
+        return None if tokens is None or not self.prompt_tokens else tokens / self.prompt_tokens
+
+    @property
+    def gb_per_s(self) -> float | None:
+        """Bandwidth of the copies; None without any."""
+        return self.loaded_bytes / self.load_s / 1e9 if self.loaded_bytes and self.load_s else None
 
 
 class MeasuredPhase(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -133,6 +158,8 @@ class MeasuredPhase(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     rate: float | None
     """Arrivals/s that were due, in an open loop of independent arrivals; None: anything else."""
     figures: PhaseFigures
+    sources: PromptSources | None = None
+    """None in files of earlier versions."""
 
     @property
     def name(self) -> str:
@@ -186,6 +213,8 @@ class Bench(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     runs: Sequence[BenchRun] = ()
     searched: list[int] = []
     """slo: seeds of the searches that came to their end."""
+    bus_gb_per_s: float | None = None
+    """sources: bandwidth of the bus of the GPUs in one direction; None where it is unknown."""
 
     @property
     def counted(self) -> list[BenchRun]:

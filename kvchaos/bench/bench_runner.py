@@ -17,6 +17,7 @@ from history.events import PhaseEnd
 from history.phase_spec import PhaseSpec, Poisson
 from history.reader import History, UnreadableRun, read_history
 from history.records import RequestRecord
+from history.scaling import Scaling
 from history.scenario import ClientKind, StackName, WorkloadSpec
 from history.stack_capabilities import CAPABILITIES
 from history.verdict import RunVerdict
@@ -33,6 +34,7 @@ from kvchaos.bench.bench_file import (
     write_bench,
 )
 from kvchaos.bench.bench_scenarios import BenchScenario
+from kvchaos.bench.prompt_sources import prompt_sources
 from kvchaos.campaign.campaign import run_one
 from kvchaos.errors import UsageError
 from kvchaos.judging.judge_run import judge, judge_run_dir
@@ -58,6 +60,8 @@ class BenchTarget:
     base: BenchScenario
     server: ServerEnv | AttachedServer
     stack: StackName = "local"
+    scaling: Scaling | None = None
+    logprob_tolerance: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +111,8 @@ class BenchRunner:
             workers=self._load_options.workers,
             stack=target.stack,
             client=self._load_options.client,
+            scaling=target.scaling,
+            logprob_tolerance=target.logprob_tolerance,
         )
         run_dir, interrupted = run_one(request, self._workspace, self._console)
         run = measure_stored_run(run_dir, phases, seed, target.side, self.bench.slo)
@@ -223,6 +229,7 @@ def _measured(speed: Speed, history: History, slo: Slo | None) -> MeasuredPhase:
         phase=speed.name,
         rate=arrivals.rate if isinstance(arrivals, Poisson) else None,
         figures=phase_figures(speed, by_phase(history)[speed.name], slo),
+        sources=prompt_sources(history, speed.window),
     )
 
 

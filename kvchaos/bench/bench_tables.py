@@ -21,6 +21,7 @@ from kvchaos.bench.bench_analysis import (
     slo_met,
 )
 from kvchaos.bench.bench_file import FIGURES, Bench, Figure
+from kvchaos.bench.prompt_sources import SourceFigures, source_figures
 from kvchaos.report.html.axis import NO_VALUE, number
 
 GOODPUT = "goodput"
@@ -43,14 +44,16 @@ def tables(bench: Bench) -> list[Table]:
         case "compare":
             at_rates = any(run.requested_rates for run in bench.runs)
             return [*ratio_tables(pairs(bench)), *(_curve_tables(bench) if at_rates else [])]
+        case "sources":
+            return [_source_table(bench)] if bench.counted else []
         case "sweep":
             return _curve_tables(bench)
 
 
 def conclusions(bench: Bench) -> list[str]:
     """The conclusions, then their caveats."""
-    found = {"slo": _highest, "sweep": _knees, "compare": _compared}[bench.kind](bench)
-    return [*found, *_caveats(bench)]
+    by_kind = {"slo": _highest, "sweep": _knees, "compare": _compared, "sources": _returns}
+    return [*by_kind[bench.kind](bench), *_caveats(bench)]
 
 
 def missing_seeds(bench: Bench) -> list[int]:
@@ -103,6 +106,34 @@ def _probe_table(bench: Bench) -> Table:
             rows.append([str(run.seed), number(phase.rate), share, labels[met], *times])
     headings = ("seed", "rate", "good", "SLO", "TTFT (ms)", "ITL (ms)", "E2EL (ms)")
     return Table("rates tried; times are median / 99th percentile", headings, rows)
+
+
+def _source_table(bench: Bench) -> Table:
+    headings = (
+        "prompts",
+        "tokens",
+        "from",
+        "share from there",
+        "TTFT (ms)",
+        "computed / this",
+        "copies (GB/s)",
+        "runs",
+    )
+    rows = [_source_row(each) for each in source_figures(bench)]
+    return Table("TTFT by source of the prompt; medians, in brackets their intervals", headings, rows)
+
+
+def _source_row(each: SourceFigures) -> list[str]:
+    return [
+        each.length,
+        NO_VALUE if each.prompt_tokens is None else number(each.prompt_tokens),
+        each.source,
+        NO_VALUE if each.share is None else f"{each.share:.0%}",
+        with_interval(each.ttft_ms),
+        with_interval(each.computed_over),
+        with_interval(each.gb_per_s),
+        str(each.ttft_ms.count),
+    ]
 
 
 def ratio_tables(pairs_by_phase: dict[str, list[FigurePair]]) -> list[Table]:
@@ -166,6 +197,26 @@ def _highest(bench: Bench) -> Iterator[str]:
 def _compared(bench: Bench) -> Iterator[str]:
     yield f"first: {bench.sides[0]}; second: {bench.sides[1]}"
     yield from _knees(bench)
+
+
+def _returns(bench: Bench) -> Iterator[str]:
+    """What a returning prompt gains by each source, and how the copies compare with the bus."""
+    figures = list(source_figures(bench))
+    for each in figures:
+        if not each.is_from_source:
+            share = "an unknown part" if each.share is None else f"only {each.share:.0%}"
+            yield f"{each.length} {each.source}: {share} of the prompt tokens was {each.source}: no result"
+        elif each.computed_over is not None:
+            gain = with_interval(each.computed_over)
+            yield f"{each.length} prompts: computed TTFT is {gain} times that from the {each.source}"
+    rates = [each.gb_per_s.median for each in figures if each.gb_per_s is not None and each.is_from_source]
+    if rates and bench.bus_gb_per_s is not None:
+        yield (
+            f"copies from the tier reach {number(max(rates))} GB/s, "
+            f"{max(rates) / bench.bus_gb_per_s:.0%} of the bus"
+        )
+    elif rates:
+        yield f"copies from the tier reach {number(max(rates))} GB/s; the bandwidth of the bus is unknown"
 
 
 def _caveats(bench: Bench) -> Iterator[str]:

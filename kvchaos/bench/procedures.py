@@ -1,14 +1,17 @@
-"""Procedures of a measurement: sweep over rates, search for the highest rate, comparison of two sides."""
+"""Procedures of a measurement: sweep over rates, highest rate, comparison of two sides, prompt sources."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 from kvchaos.bench.bench_analysis import bisect, knee, points, slo_met
 from kvchaos.bench.bench_file import BenchRun
 from kvchaos.bench.bench_runner import BenchRunner, BenchTarget
 from kvchaos.bench.bench_scenarios import at_rates, closed_loop
+from kvchaos.bench.prompt_sources import measured_phases
+from kvchaos.campaign.run_budget import RunBudget
 from kvchaos.errors import UsageError
 
 SWEEP_FRACTIONS = (0.25, 0.5, 0.7, 0.85, 1.0, 1.2)
@@ -87,6 +90,15 @@ def compare(
     """Measure pairs with the same seed, in the order A B, B A, B A, A B. Raises UsageError."""
     for number, seed in enumerate(seeds):
         measure_pair(runner, targets, seed, number, phases)
+
+
+def sources(runner: BenchRunner, target: BenchTarget, seeds: Sequence[int], budget: RunBudget) -> None:
+    """Measure each phase that has a source, in each run that the budget allows. Raises UsageError."""
+    phases = measured_phases([phase.name for phase in target.base.scenario.phases])
+    for seed in seeds:
+        if not budget.fits():
+            return
+        budget.timed(partial(runner.measure, target, phases, seed))
 
 
 def measure_pair(

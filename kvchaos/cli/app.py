@@ -21,6 +21,7 @@ EXIT_INTERRUPTED = 130
 
 COMMANDS = {
     "run": "run_command:run_command",
+    "session": "session_command:session_command",
     "plan": "plan_command:plan_command",
     "calibrate": "calibrate_command:calibrate_command",
     "worker": "worker_command:worker_command",

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import math
 import secrets
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
+import msgspec
 import typer
 
+from history.scaling import ScaleName
 from history.scenario import ClientKind, StackName
 from history.stack_capabilities import CAPABILITIES
 from kvchaos.bench.bench_file import Slo, read_bench, write_bench
@@ -16,20 +20,23 @@ from kvchaos.bench.bench_runner import BenchTarget, LoadOptions, bench_of, remea
 from kvchaos.bench.bench_scenarios import (
     CLIENT_MS,
     IN_FLIGHT,
-    BenchScenario,
     Side,
-    bench_scenario,
     side_of,
     with_settings,
 )
 from kvchaos.bench.bench_tables import ratio_tables
-from kvchaos.bench.procedures import RateProfile, compare, search, sweep
+from kvchaos.bench.procedures import RateProfile, compare, search, sources, sweep
+from kvchaos.bench.prompt_sources import sources_scenario
+from kvchaos.campaign.run_budget import RunBudget
 from kvchaos.cli.bench_session import conduct, print_sheets, show
+from kvchaos.cli.durations import parse_duration
+from kvchaos.cli.measured_scenario import MeasuredScenario
 from kvchaos.cli.requested_server import DEFAULT_SEED, DEFAULT_STACK, server_for
 from kvchaos.cli.run_command import DEFAULT_CLIENT, MAX_SEED
 from kvchaos.errors import UsageError
 from kvchaos.paths import cache_folder
-from kvchaos.planning.scenario_file import find_scenario, load_scenario
+from kvchaos.servers.server_registry import ServerEnv
+from kvchaos.stacks.nvml import bus_gb_per_s
 
 app = typer.Typer(no_args_is_help=True, help="Measure speed by many runs: sweep, slo, compare.")
 
@@ -42,6 +49,9 @@ UrlOption = Annotated[
     str | None, typer.Option(help="With --stack attach: URL of the server, http://127.0.0.1:PORT.")
 ]
 PhaseOption = Annotated[str | None, typer.Option(help="Phase to measure. Default: the last with role load.")]
+ScaleOption = Annotated[
+    ScaleName | None, typer.Option(help="Size of the scenario. Default: by the GPU; tiny without one.")
+]
 SeedOption = Annotated[
     int | None,
     typer.Option(
@@ -74,6 +84,7 @@ def sweep_command(
     stack: StackOption = DEFAULT_STACK,
     url: UrlOption = None,
     phase: PhaseOption = None,
+    scale: ScaleOption = None,
     rates: Annotated[
         str | None,
         typer.Option(
@@ -93,14 +104,14 @@ def sweep_command(
     runs: RunsOption = None,
 ) -> int:
     """Measure throughput and latency over rates, and find the knee."""
-    base = bench_scenario(load_scenario(find_scenario(scenario)), phase, max_client_lag_ms)
-    target = _target(base, stack, url, server)
+    chosen = MeasuredScenario.named(scenario, phase, max_client_lag_ms, scale)
+    target = chosen.on(server_for(stack, url, server, cache_folder()), stack)
     slo = Slo(ttft_ms=ttft_ms, tpot_ms=tpot_ms, e2el_ms=e2el_ms)
     wanted, load = _rates(rates), RateProfile(seconds, max_concurrency)
     if wanted:
         load.at(target, wanted)  # What is wrong with them is told before anything starts.
     seeds = _seeds(seed, repeats, [target])
-    bench = bench_of("sweep", base, [target], slo if slo.bounds else None, seeds)
+    bench = bench_of("sweep", target.base, [target], slo if slo.bounds else None, seeds)
     sender = LoadOptions(workers, client)
     return conduct(bench, runs, sender, lambda bencher: sweep(bencher, target, seeds, wanted, load))
 
@@ -112,6 +123,7 @@ def slo_command(
     stack: StackOption = DEFAULT_STACK,
     url: UrlOption = None,
     phase: PhaseOption = None,
+    scale: ScaleOption = None,
     ttft_ms: TtftOption = None,
     tpot_ms: TpotOption = None,
     e2el_ms: E2elOption = None,
@@ -146,11 +158,12 @@ def slo_command(
         raise UsageError("give at least one bound: --ttft-ms, --tpot-ms or --e2el-ms")
     if high is not None and low >= high:
         raise UsageError(f"--low {low:g} is not below --high {high:g}; give a lower --low or a higher --high")
-    base = bench_scenario(load_scenario(find_scenario(scenario)), phase, max_client_lag_ms)
-    target, load = _target(base, stack, url, server), RateProfile(seconds, max_concurrency)
+    chosen = MeasuredScenario.named(scenario, phase, max_client_lag_ms, scale)
+    target = chosen.on(server_for(stack, url, server, cache_folder()), stack)
+    load = RateProfile(seconds, max_concurrency)
     seeds = _seeds(seed, repeats, [target])
     return conduct(
-        bench_of("slo", base, [target], slo, seeds),
+        bench_of("slo", target.base, [target], slo, seeds),
         runs,
         LoadOptions(workers, client),
         lambda bencher: search(bencher, target, seeds, (low, high), precision, load),
@@ -167,6 +180,7 @@ def compare_command(
     server: ServerOption = None,
     stack: StackOption = DEFAULT_STACK,
     phase: PhaseOption = None,
+    scale: ScaleOption = None,
     rates: Annotated[
         str | None, typer.Option(help="Arrivals per second, such as 1,2,4. Default: those of the phase.")
     ] = None,
@@ -187,20 +201,50 @@ def compare_command(
     """Compare two servers, or two settings of one: the ratio of each value with its interval."""
     if not a or not b:
         raise UsageError("give the two sides, such as --a offload=off --b offload=on")
-    base = bench_scenario(load_scenario(find_scenario(scenario)), phase, max_client_lag_ms)
+    sides = [side_of(side_text) for side_text in (a, b)]
+    chosen = MeasuredScenario.named(
+        scenario, phase, max_client_lag_ms, scale, with_faults=any(side.faults for side in sides)
+    )
     wanted, load = _rates(rates), RateProfile(seconds, max_concurrency)
-    first, second = (_of_side(side_of(side_text), base, stack, server) for side_text in (a, b))
+    first, second = (_of_side(side, chosen, stack, server) for side in sides)
     if first.side == second.side:
         raise UsageError(f"--a and --b: both sides are {first.side}; give two that differ")
     targets = (load.at(first, wanted), load.at(second, wanted)) if wanted else (first, second)
     slo = Slo(ttft_ms=ttft_ms, tpot_ms=tpot_ms, e2el_ms=e2el_ms)
     seeds = _seeds(seed, pairs, targets)
     return conduct(
-        bench_of("compare", base, targets, slo if slo.bounds else None, seeds),
+        bench_of("compare", first.base, targets, slo if slo.bounds else None, seeds),
         runs,
         LoadOptions(workers, client),
         lambda bencher: compare(bencher, targets, seeds, max(len(wanted), 1)),
     )
+
+
+@app.command("sources")
+def sources_command(
+    server: ServerOption = None,
+    stack: StackOption = DEFAULT_STACK,
+    url: UrlOption = None,
+    scale: ScaleOption = None,
+    repeats: Annotated[int, typer.Option(min=1, max=1000, help="Number of runs.")] = 6,
+    budget: Annotated[
+        str | None, typer.Option("--for", help="Duration, such as 9m, in which no run starts too late.")
+    ] = None,
+    seed: SeedOption = None,
+    max_client_lag_ms: MaxClientLagOption = CLIENT_MS,
+    client: SendingOption = DEFAULT_CLIENT,
+    runs: RunsOption = None,
+) -> int:
+    """Measure the TTFT of a returning prompt from the device, from the CPU tier, and computed."""
+    chosen = MeasuredScenario.named(str(sources_scenario()), None, max_client_lag_ms, scale)
+    target = chosen.on(server_for(stack, url, server, cache_folder()), stack)
+    seeds = _seeds(seed, repeats, [target])
+    bench = bench_of("sources", target.base, [target], None, seeds)
+    if isinstance(target.server, ServerEnv) and target.server.platform == "cuda":
+        bench = msgspec.structs.replace(bench, bus_gb_per_s=bus_gb_per_s())
+    time_left = RunBudget(math.inf if budget is None else parse_duration(budget))
+    sender = LoadOptions(1, client)
+    return conduct(bench, runs, sender, lambda bencher: sources(bencher, target, seeds, time_left))
 
 
 @app.command("runs")
@@ -222,16 +266,13 @@ def show_command(folder: Annotated[Path, typer.Argument(help="Folder of a measur
     return show(bench, folder)
 
 
-def _target(
-    base: BenchScenario, stack: StackName, url: str | None, server: str | None, side: str = ""
-) -> BenchTarget:
-    return BenchTarget(side, base, server_for(stack, url, server, cache_folder()), stack)
-
-
-def _of_side(side: Side, base: BenchScenario, stack: StackName, server: str | None) -> BenchTarget:
+def _of_side(side: Side, chosen: MeasuredScenario, stack: StackName, server: str | None) -> BenchTarget:
     if side.url is not None:
-        return _target(base, "attach", side.url, None, side.label)
-    return _target(with_settings(base, side.settings), stack, None, side.server or server, side.label)
+        stack, server, url = "attach", None, side.url
+    else:
+        server, url = side.server or server, None
+    target = chosen.on(server_for(stack, url, server, cache_folder()), stack)
+    return replace(target, side=side.label, base=with_settings(target.base, side))
 
 
 def _seeds(seed: int | None, count: int, targets: Sequence[BenchTarget]) -> range:

@@ -131,7 +131,7 @@ def run_command(
         loaded = _loaded(scenarios or (), stack, every=every, short_of_time=time_left is not None)
     cache, can = cache_folder(), CAPABILITIES[stack]
     if on_gpu or can.containers == "cuda":
-        _require_gpu(stack, server or DEFAULT_SERVER, cache, port)
+        require_gpu(stack, server or DEFAULT_SERVER, cache, port)
     if grafana and can.containers is None:
         with_containers = (name for name, each in CAPABILITIES.items() if each.containers)
         raise UsageError(f"--grafana needs --stack {' or '.join(with_containers)}")
@@ -184,7 +184,7 @@ def _loaded(names: Sequence[str], stack: StackName, *, every: bool, short_of_tim
     return most_important_first(ordered) if short_of_time else ordered
 
 
-def _require_gpu(stack: StackName, server: str, cache: Path, port: int | None) -> None:
+def require_gpu(stack: StackName, server: str, cache: Path, port: int | None) -> None:
     """Raises UsageError with a line for each thing that a run on a GPU misses."""
     can = CAPABILITIES[stack]
     if can.containers == "cuda":

@@ -34,7 +34,11 @@ FOLDER = "scenarios"
 TRIAL = "trial"
 """Scenarios whose result a busy machine can change: they run by their path only."""
 CALIBRATION = "calibration"
-"""Scenarios that measure a server instead of judging it."""
+"""Scenarios that measure how far equal answers differ."""
+BENCH = "bench"
+"""Scenarios that measure speed."""
+OWN_COMMAND = (CALIBRATION, BENCH)
+"""Folders whose scenarios have a command of their own."""
 
 
 class BadSchedule(Exception):
@@ -46,9 +50,9 @@ class RenamedKeyUsed(Exception):
 
 
 def scenario_files() -> list[Path]:
-    """The scenario files that come with the software, by name; without those on trial and of calibration."""
+    """The scenario files that come with the software, by name; without trials and those of OWN_COMMAND."""
     files = beside_packages(FOLDER).rglob("*.yaml")
-    return sorted(path for path in files if path.parent.name not in (TRIAL, CALIBRATION))
+    return sorted(path for path in files if path.parent.name not in (TRIAL, *OWN_COMMAND))
 
 
 def find_scenario(wanted: str) -> Path:

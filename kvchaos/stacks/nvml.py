@@ -14,6 +14,8 @@ from history.records import GpuRecord
 
 T = TypeVar("T")
 KIB = 1024
+LANE_GB_PER_S = {1: 0.25, 2: 0.5, 3: 0.985, 4: 1.969, 5: 3.938, 6: 7.563}
+"""One lane of PCI Express in one direction, after its encoding, by generation."""
 SLOWDOWNS = {
     "thermal": pynvml.nvmlClocksThrottleReasonSwThermalSlowdown
     | pynvml.nvmlClocksThrottleReasonHwThermalSlowdown,
@@ -108,6 +110,28 @@ def open_gpus() -> GpuReader | None:
         return GpuReader()
     except pynvml.NVMLError:
         return None
+
+
+def bus_gb_per_s() -> float | None:
+    """Bandwidth of the slowest bus between a GPU and the host, one direction; None where it is unknown."""
+    try:
+        pynvml.nvmlInit()
+    except pynvml.NVMLError:
+        return None
+    try:
+        cards = [pynvml.nvmlDeviceGetHandleByIndex(index) for index in range(pynvml.nvmlDeviceGetCount())]
+        return min((_bus_limit(card) for card in cards), default=None)
+    except (pynvml.NVMLError, KeyError):
+        return None
+    finally:
+        with suppress(pynvml.NVMLError):
+            pynvml.nvmlShutdown()
+
+
+def _bus_limit(card: Any) -> float:
+    """Raises NVMLError where the card does not report its bus, KeyError for a generation without a figure."""
+    generation = pynvml.nvmlDeviceGetMaxPcieLinkGeneration(card)
+    return LANE_GB_PER_S[generation] * float(pynvml.nvmlDeviceGetMaxPcieLinkWidth(card))
 
 
 def _reported(query: Callable[..., T], *arguments: Any) -> T | None:

@@ -29,7 +29,8 @@ from kvchaos.bench.bench_runner import (
 )
 from kvchaos.bench.bench_scenarios import BenchScenario, bench_scenario
 from kvchaos.bench.bench_tables import conclusions, missing_seeds, tables
-from kvchaos.bench.procedures import NotMeasured, RateProfile, compare, search, sweep
+from kvchaos.bench.procedures import NotMeasured, RateProfile, compare, search, sources, sweep
+from kvchaos.campaign.run_budget import RunBudget
 from kvchaos.cli.app import run as command_line
 from kvchaos.errors import UsageError
 from kvchaos.paths import Workspace
@@ -190,6 +191,16 @@ def test_side_without_valid_runs_is_reported_as_missing(
     sweep(made, target(base, tmp_path), [1, 2], [2.0], RateProfile(5.0, 50))
     assert missing_seeds(made.bench) == [1]
     assert conclusions(made.bench)[-1].endswith("seed 1")
+
+
+def test_sources_are_measured_in_the_runs_that_the_budget_allows(
+    tmp_path: Path, base: BenchScenario, campaign: Pretended
+) -> None:
+    made, chosen = bencher(tmp_path, "sources"), target(base, tmp_path)
+    sources(made, chosen, [1, 2, 3], RunBudget(60.0))
+    assert [seed for _, seed, _ in campaign.requested] == [1, 2, 3]
+    sources(made, chosen, [4], RunBudget(0.0))
+    assert len(campaign.requested) == 3
 
 
 def test_a_violation_is_not_tried_away(tmp_path: Path, base: BenchScenario, campaign: Pretended) -> None:

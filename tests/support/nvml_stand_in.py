@@ -13,6 +13,7 @@ import pynvml
 import pytest
 
 GIB = 1 << 30
+LINK_QUERIES = ("nvmlDeviceGetMaxPcieLinkGeneration", "nvmlDeviceGetMaxPcieLinkWidth")
 
 
 @dataclass
@@ -65,7 +66,7 @@ class StandIn:
         }
         for name, function in plain.items():
             monkeypatch.setattr(pynvml, name, function)
-        for name in all_answers():
+        for name in (*all_answers(), *LINK_QUERIES):
             monkeypatch.setattr(pynvml, name, _query(name))
 
     def _next_error(self, events: object, timeout_ms: int) -> SimpleNamespace:

@@ -39,7 +39,8 @@ from kvchaos.report.verdict_text import (
     repeat_command,
     version_lines,
 )
-from oracles.offload import PREEMPTIONS, loaded_bytes
+from oracles.offload import PREEMPTIONS
+from oracles.views.counter_growth import loaded_bytes
 from oracles.views.timeline import NS_PER_S, final_total
 
 FILES = (

@@ -11,6 +11,7 @@ from history.phase_spec import Closed, Poisson
 from history.scenario import Scenario
 from kvchaos.bench.bench_scenarios import (
     CLIENT_MS,
+    BenchScenario,
     at_rates,
     bench_scenario,
     closed_loop,
@@ -105,7 +106,7 @@ def test_a_closed_loop_is_the_phase_without_its_schedule(tmp_path: Path) -> None
 
 def test_compared_sides_differ_only_in_the_given_settings() -> None:
     base = bench_scenario(load_scenario(find_scenario("baseline-offload")), None)
-    other = with_settings(base, {"gpu_blocks": 80})
+    other = with_settings(base, side_of(["gpu_blocks=80"]))
     assert other.scenario.server.gpu_blocks == 80
     same = {**other.scenario.server.model_dump(), "gpu_blocks": 40}
     assert same == base.scenario.server.model_dump()
@@ -117,17 +118,19 @@ def test_offload_off_disables_all_offload_settings() -> None:
     )
     assert base.scenario.server.sync_loads
     assert base.scenario.server.chaos
-    off = with_settings(base, {"offload": False}).scenario.server
+    off = with_settings(base, side_of(["offload=off"])).scenario.server
     assert (off.offload, off.sync_loads, off.chaos) == (False, False, False)
 
 
 @pytest.mark.parametrize(
     ("arguments", "problem"),
     [
-        (["offload"], "write name=value, with a name of server, url, gpu_blocks"),
-        (["speed=9"], "write name=value, with a name of server, url, gpu_blocks"),
+        (["offload"], "write name=value, with a name of server, url, faults, gpu_blocks"),
+        (["speed=9"], "write name=value, with a name of server, url, faults, gpu_blocks"),
         (["gpu_blocks=40", "gpu_blocks=50"], "gpu_blocks was given before"),
         (["server=a", "server=b"], "server was given before"),
+        (["faults=on", "faults=off"], "faults was given before"),
+        (["faults=3"], "write faults=on or faults=off"),
         (["url=http://127.0.0.1:8000", "gpu_blocks=40"], "are fixed; give its url alone"),
         (["gpu_blocks=[[1]]"], "is no value"),
         (["gpu_blocks=[1"], "is no value"),
@@ -149,4 +152,35 @@ def test_phase_requirements_do_not_end_a_measurement() -> None:
     """Rates have phases of their own, and without offloading there are no hits to require."""
     base = bench_scenario(load_scenario(find_scenario("baseline-offload")), "load")
     assert at_rates(base, [2.0], seconds=5).scenario.requires == ()
-    assert with_settings(base, {"offload": False}).scenario.requires == ()
+    assert with_settings(base, side_of(["offload=off"])).scenario.requires == ()
+
+
+@pytest.fixture
+def faulty() -> BenchScenario:
+    return bench_scenario(load_scenario(find_scenario("load-failure-recompute")), None, with_faults=True)
+
+
+def test_faults_are_measured_in_the_phase_in_which_they_live(faulty: BenchScenario) -> None:
+    assert (faulty.phase.name, faulty.phase.role) == ("chaos", "chaos")
+    server = with_settings(faulty, side_of(["faults=on"])).scenario.server
+    assert (server.chaos, server.ledger, server.audit) == (True, True, False)
+
+
+def test_side_without_faults_has_the_same_phases_and_no_chaos_module(faulty: BenchScenario) -> None:
+    without = with_settings(faulty, side_of(["faults=off"])).scenario
+    assert without.phases == faulty.scenario.phases
+    assert without.faults == ()
+    assert not without.server.chaos
+
+
+def test_faults_live_at_each_rate_under_an_id_of_its_own(faulty: BenchScenario) -> None:
+    rated = at_rates(faulty, [1.0, 2.0], seconds=5)
+    assert [(fault.id, fault.phase) for fault in rated.scenario.faults] == [
+        ("failed-load-rate-1", "rate-1"),
+        ("failed-load-rate-2", "rate-2"),
+    ]
+
+
+def test_faults_of_a_scenario_without_any_are_refused(small: Scenario) -> None:
+    with pytest.raises(UsageError, match="has no faults"):
+        bench_scenario(small, None, with_faults=True)

@@ -41,4 +41,4 @@ def test_trace_too_short_for_the_rates_is_named(tmp_path: Path) -> None:
 )
 def test_invalid_setting_is_refused_before_the_start(small: Scenario, setting: str, problem: str) -> None:
     with pytest.raises(UsageError, match=problem):
-        with_settings(bench_scenario(small, None), side_of([setting]).settings)
+        with_settings(bench_scenario(small, None), side_of([setting]))

@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[3]
 TARGETS = [
     *("demo", "setup", "chaos", "test", "matrix", "bench-idle", "bench-judge", "bench-trace"),
     *("programs", "fuzz", "test-light", "test-servers", "test-compose", "test-everything"),
-    *("test-boards", "test-grafana", "panels", "downloads"),
+    *("gpu-session", "test-boards", "test-grafana", "panels", "downloads"),
     *("lint", "format", "doctor", "clean", "distclean", "nightly", "nightly-fetch", "nightly-publish"),
 ]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pynvml
 import pytest
 
-from kvchaos.stacks.nvml import GpuReader, open_gpus
+from kvchaos.stacks.nvml import GpuReader, bus_gb_per_s, open_gpus
 from tests.support.nvml_stand_in import GIB, Card, StandIn, all_answers
 
 
@@ -15,6 +15,29 @@ def test_machine_without_a_driver_has_no_gpus(monkeypatch: pytest.MonkeyPatch) -
 
     monkeypatch.setattr(pynvml, "nvmlInit", refuse)
     assert open_gpus() is None
+
+
+def linked(generation: int, width: int) -> Card:
+    """A card on a bus of this kind."""
+    return Card(
+        answers={
+            "nvmlDeviceGetMaxPcieLinkGeneration": generation,
+            "nvmlDeviceGetMaxPcieLinkWidth": width,
+        }
+    )
+
+
+def test_bandwidth_of_the_bus_is_that_of_the_slowest_card(monkeypatch: pytest.MonkeyPatch) -> None:
+    driver = StandIn([linked(5, 16), linked(4, 16)])
+    driver.install(monkeypatch)
+    assert bus_gb_per_s() == pytest.approx(31.5, rel=0.01)
+    assert driver.shut_down == 1
+
+
+@pytest.mark.parametrize("cards", [[Card()], [linked(9, 16)], []], ids=["unreported", "unknown", "none"])
+def test_bandwidth_of_an_unknown_bus_is_none(cards: list[Card], monkeypatch: pytest.MonkeyPatch) -> None:
+    StandIn(cards).install(monkeypatch)
+    assert bus_gb_per_s() is None
 
 
 def test_all_answers_of_a_card_are_recorded_with_their_units(monkeypatch: pytest.MonkeyPatch) -> None:
