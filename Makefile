@@ -95,11 +95,14 @@ matrix: setup ## Run every scenario on every release, resumably: RELEASES="0.18.
 		$(if $(SHARD),--shard $(SHARD)) $(if $(KEEP),--keep) $(if $(RETRY),--retry) --page docs/releases.md
 
 # The shell reads these variables, not make: in a workflow they come from outside, and make would expand a `$$(...)`.
-nightly: setup ## Compare a build with a release, and write a page: FOR=20m SOAK=10m CANDIDATE=0.32.0 CONTROL=0.31.0 HISTORY=nights OUT=build/nightly
-	@$(RUN) kvchaos nightly job "$${NIGHTLY:-examples/nightly.yaml}" --for "$${FOR:-20m}" \
+nightly: setup ## Compare a build with a release, and write a page: FOR=20m SOAK=10m CANDIDATE=0.32.0 CONTROL=0.31.0 HISTORY=nights OUT=build/nightly IDLE=minutes
+	@code=0; $(RUN) kvchaos nightly job "$${NIGHTLY:-examples/nightly.yaml}" --for "$${FOR:-20m}" \
 		--candidate "$${CANDIDATE:-$(DEFAULT_RELEASE)}" --control "$${CONTROL:-$(CONTROL_RELEASE)}" \
 		$${SOAK:+--soak "$$SOAK"} --history "$${HISTORY:-nights}" --out "$${OUT:-build/nightly}" --runs "$${RUNS:-runs}" \
-		--repository "$${REPOSITORY:-.}" $${BRANCH:+--branch "$$BRANCH"}
+		--repository "$${REPOSITORY:-.}" $${BRANCH:+--branch "$$BRANCH"} || code=$$?; \
+	cost=0; [ -z "$$IDLE" ] || $(RUN) python -m benchmarks.idle_cost --server $(DEFAULT_RELEASE) --minutes "$$IDLE" \
+		--runs "$${RUNS:-runs}/idle" --history "$${HISTORY:-nights}/idle-cost.jsonl" || cost=$$?; \
+	[ $$code != 0 ] || [ $$cost = 2 ] || code=$$cost; exit $$code
 
 nightly-fetch: setup ## Add the lines of the branch of the history to a folder: HISTORY=nights REPOSITORY=. BRANCH=kvchaos-history
 	@$(RUN) kvchaos nightly fetch --history "$${HISTORY:-nights}" --repository "$${REPOSITORY:-.}" \

@@ -109,6 +109,21 @@ def test_nightly_hands_its_variables_on() -> None:
     assert given["--branch"] == "nights"
 
 
+def test_nightly_measures_the_cost_of_the_chaos_module_only_in_given_minutes() -> None:
+    assert "--minutes" not in handed_on("nightly")
+    given = handed_on("nightly", IDLE="7", HISTORY="nights of June")
+    assert (given["--minutes"], given["--history"]) == ("7", "nights of June/idle-cost.jsonl")
+
+
+@pytest.mark.parametrize(
+    ("job", "cost", "fails"),
+    [(0, 0, False), (0, 1, True), (0, 2, False), (0, 3, True), (1, 0, True), (2, 2, True)],
+)
+def test_nightly_fails_by_its_job_or_by_a_cost_above_the_target(job: int, cost: int, fails: bool) -> None:
+    run = f"sh -c 'case $$0 in kvchaos) exit {job};; *) exit {cost};; esac'"
+    assert bool(make("UV=/bin/true", f"RUN={run}", "nightly", IDLE="1").returncode) == fails
+
+
 @pytest.mark.parametrize("target", ["nightly-fetch", "nightly-publish"])
 def test_branch_of_the_history_has_defaults(target: str) -> None:
     given = handed_on(target)
