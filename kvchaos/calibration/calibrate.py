@@ -21,6 +21,7 @@ from kvchaos.planning.scenario_file import CALIBRATION, FOLDER
 from kvchaos.servers import tiny_model
 from kvchaos.servers.served_model import hub_model
 from kvchaos.servers.server_registry import ServerEnv
+from kvchaos.stacks.device import batch_invariant
 
 SCENARIO = "equal-answers.yaml"
 WIDE_NATS = 2 * MOST_NATS
@@ -46,6 +47,7 @@ def identity_of(request: RunRequest) -> ServerIdentity:
         torch=server.torch,
         model=tiny_model.FORMAT if is_tiny or not on_gpu else f"{hub.name}@{hub.revision}",
         scale=scale,
+        batch_invariant=on_gpu and batch_invariant(),
     )
 
 

@@ -26,6 +26,8 @@ class ServerIdentity(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     model: str
     """Name and revision, or fingerprint."""
     scale: ScaleName
+    batch_invariant: bool = False
+    """Whether vLLM sums in one order, whatever the batch."""
 
 
 class Calibration(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -21,6 +21,7 @@ MEMORY_SHARE = 0.8
 TIER_LIMIT_VARIABLE = "KVCHAOS_CPU_OFFLOAD_GIB"
 TIER_LIMIT_GIB = 8.0
 HOST_SHARE = 0.4
+BATCH_INVARIANT_VARIABLE = "KVCHAOS_BATCH_INVARIANT"
 OFFLINE_VARIABLE = "HF_HUB_OFFLINE"
 GIB = 2**30
 MIB = 2**20
@@ -72,9 +73,22 @@ def device_of(
     return Device(
         block_multiple=16,
         flags=("--enforce-eager", *share) if scale == "tiny" else share,
-        environment={OFFLINE_VARIABLE: environ[OFFLINE_VARIABLE]} if OFFLINE_VARIABLE in environ else {},
+        environment=_gpu_environment(environ),
         tier_limit=tier_limit(environ, scale, host),
     )
+
+
+def _gpu_environment(environ: Mapping[str, str]) -> dict[str, str]:
+    offline = {OFFLINE_VARIABLE: environ[OFFLINE_VARIABLE]} if OFFLINE_VARIABLE in environ else {}
+    return offline | ({"VLLM_BATCH_INVARIANT": "1"} if batch_invariant(environ) else {})
+
+
+def batch_invariant(environ: Mapping[str, str] = os.environ) -> bool:
+    """Whether a server on a GPU sums in one order, whatever the batch. Raises UsageError."""
+    text = environ.get(BATCH_INVARIANT_VARIABLE) or "0"
+    if text not in ("0", "1"):
+        raise UsageError(f"{BATCH_INVARIANT_VARIABLE} is {text!r}: use 1 for on, 0 for off")
+    return text == "1"
 
 
 def memory_share(environ: Mapping[str, str] = os.environ) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from history.scenario import StackName
 from kvchaos.calibration.calibrate import calibration_line, calibration_scenario
@@ -43,6 +44,19 @@ def test_last_calibration_of_the_same_server_counts(tmp_path: Path) -> None:
     assert found is not None
     assert found.tolerance == 0.02
     assert stored_calibration(IDENTITY, tmp_path) is None
+
+
+def test_calibration_of_batch_invariant_mode_is_one_of_its_own(tmp_path: Path) -> None:
+    store_calibration(calibration(0.02), tmp_path)
+    assert stored_calibration(replace(IDENTITY, batch_invariant=True), tmp_path) is None
+
+
+def test_calibration_of_an_earlier_version_was_made_without_batch_invariant_mode(tmp_path: Path) -> None:
+    store_calibration(calibration(0.02), tmp_path)
+    stored = (tmp_path / FILE).read_text().replace(',"batch_invariant":false', "")
+    assert "batch_invariant" not in stored
+    (tmp_path / FILE).write_text(stored)
+    assert stored_calibration(IDENTITY, tmp_path) is not None
 
 
 def test_damaged_file_is_named_with_its_line_and_the_remedy(tmp_path: Path) -> None:

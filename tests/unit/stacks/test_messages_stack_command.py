@@ -40,6 +40,12 @@ def test_an_impossible_port_is_refused(port: int) -> None:
         launch(ServerSettings(gpu_blocks=40), port=port)
 
 
+@pytest.mark.parametrize("text", ["2", "yes", "true"])
+def test_unclear_batch_invariant_setting_is_named(text: str) -> None:
+    with pytest.raises(UsageError, match=r"KVCHAOS_BATCH_INVARIANT is .*use 1 for on, 0 for off"):
+        device_of("cuda", {"KVCHAOS_BATCH_INVARIANT": text})
+
+
 @pytest.mark.parametrize("text", ["0", "-1", "1.5", "half"])
 def test_invalid_memory_share_is_named(text: str) -> None:
     with pytest.raises(UsageError, match=r"KVCHAOS_GPU_MEMORY_SHARE is .*above 0, at most 1$"):

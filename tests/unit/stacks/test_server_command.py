@@ -174,6 +174,14 @@ def test_gpu_server_gets_no_cpu_platform_settings() -> None:
     assert "HF_HUB_OFFLINE" not in started.environment
 
 
+def test_batch_invariant_mode_is_off_unless_a_gpu_server_gets_it() -> None:
+    wanted = {"KVCHAOS_BATCH_INVARIANT": "1"}
+    assert device_of("cuda", wanted).environment["VLLM_BATCH_INVARIANT"] == "1"
+    for device in (device_of("cuda", {}), device_of("cuda", {"KVCHAOS_BATCH_INVARIANT": "0"})):
+        assert "VLLM_BATCH_INVARIANT" not in device.environment
+    assert "VLLM_BATCH_INVARIANT" not in device_of("cpu", wanted).environment
+
+
 def test_gpu_server_without_chaos_uses_native_offloading() -> None:
     config = kv_transfer_config(ServerSettings(gpu_blocks=40, chaos=False), device_of("cuda", {}))
     assert "spec_name" not in config["kv_connector_extra_config"]
