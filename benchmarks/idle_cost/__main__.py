@@ -6,7 +6,8 @@ Run by hand, on a quiet machine:
 
 Three servers of one release are up at once: two with vLLM's own connector and plain host copies, one with the
 chaos module. They receive blocks of the same prompts in turn, only one at a time, in all orders equally
-often. All are restarted for each life. More lives are measured until each figure has an answer, or the time
+often. The cost of armed faults is measured on one server, which is armed for one of three blocks. All servers
+are restarted for each life. More lives are measured until each figure has an answer, or the time
 is over. Exit code 0 when every cost is within the target, 1 when one is above it, 2 when the measurement
 cannot tell. Exit code 3 when it could not be measured.
 """
@@ -17,8 +18,8 @@ import argparse
 import itertools
 import sys
 import time
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
@@ -44,7 +45,9 @@ CALM_S = 3.0
 IDLE_S = 5.0
 MIN_LIVES = 3
 ORDERS = tuple(itertools.permutations(range(3)))
-"""The orders of the servers in consecutive rounds."""
+"""The orders of the servers, or of the states of one server, in consecutive rounds."""
+ARMED = 2
+"""Index of the armed state."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +81,44 @@ def measure_life(
                 each.block(number)
         measured = [_round(servers, number) for number in range(WARM_UP, WARM_UP + rounds)]
         return Life(measured, _idle_time(servers))
+
+
+def measure_switched_life(
+    server: ServerEnv, rounds: int, folders: BenchFolders, processors: Processors
+) -> Life:
+    """Start one server, and arm it for one block of each round: no other server differs by chance.
+
+    Raises UsageError.
+    """
+    measured = MeasuredServer("idle-switched", server, "armed", folders, processors)
+    with ExitStack() as stack:
+        stack.callback(measured.close)
+        measured.start()
+        measured.wait_ready()
+        for number in range(WARM_UP):
+            measured.block(number)
+        blocks = itertools.count(WARM_UP)
+        found = [_switched_round(measured, ORDERS[each % len(ORDERS)], blocks) for each in range(rounds)]
+        plain, control = _idle_ms(measured), _idle_ms(measured)
+        with measured.armed():
+            return Life(found, IdleTime(plain, control, _idle_ms(measured)))
+
+
+def _switched_round(server: MeasuredServer, order: Sequence[int], blocks: Iterator[int]) -> Round:
+    """Two blocks with nothing armed, and one with all faults armed, in this order."""
+    found: dict[int, Block] = {}
+    for index in order:
+        with server.armed() if index == ARMED else nullcontext():
+            found[index] = server.block(next(blocks))
+    return Round(plain=found[0], control=found[1], module=found[ARMED])
+
+
+def _idle_ms(server: MeasuredServer) -> float:
+    """Processor time of a server without a request, ms a second."""
+    time.sleep(CALM_S)
+    before = server.cpu_s()
+    time.sleep(IDLE_S)
+    return (server.cpu_s() - before) * 1e3 / IDLE_S
 
 
 def _round(servers: Sequence[MeasuredServer], number: int) -> Round:
@@ -125,7 +166,11 @@ def measure(chosen: argparse.Namespace) -> int:
     lives: list[Life] = []
     began = time.monotonic()
     while _another(lives, targets, (time.monotonic() - began) / 60, chosen.minutes):
-        lives.append(measure_life(server, chosen.state, chosen.rounds, folders, processors))
+        lives.append(
+            measure_switched_life(server, chosen.rounds, folders, processors)
+            if chosen.state == "armed"
+            else measure_life(server, chosen.state, chosen.rounds, folders, processors)
+        )
         sys.stdout.write(f"life {len(lives)}: {chosen.rounds} rounds, {time.monotonic() - began:.0f} s\n")
         sys.stdout.flush()
     result = Measurement(

@@ -136,7 +136,7 @@ def answer(found: FigureCost, targets: Targets) -> tuple[Answer, str]:
     if found.cost.low > targets.cost and found.cost.low > control:
         return "above", ""
     if control > targets.control:
-        return "undecided", f"two plain servers may differ by {control:.2%}"
+        return "undecided", f"plain against plain differs by up to {control:.2%}"
     if found.cost.high <= targets.cost:
         return "within", ""
     return "undecided", f"the interval is {2 * found.cost.half_width:.2%} wide"

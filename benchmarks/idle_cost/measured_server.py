@@ -176,7 +176,6 @@ class MeasuredServer:
         self._requests = run_dir / layout.requests_file(0)
         self._read = 0
         self._processors = processors
-        self._armed = state == "armed"
         self._control = None if state == "absent" else ControlPlane(run_dir / layout.CONTROL)
 
     def start(self) -> None:
@@ -191,15 +190,26 @@ class MeasuredServer:
         self._stack.wait_ready(READY_S)
         if not self._load.wait_ready(READY_S):
             raise BlockFailed("; ".join(self._load.failures()) or "the load generator did not get ready")
-        if self._control is not None and self._armed:
-            self._arm(self._control)
 
-    def _arm(self, control: ControlPlane) -> None:
+    @contextmanager
+    def armed(self) -> Iterator[None]:
+        """Faults that never fire are armed meanwhile. Raises BlockFailed when the server does not confirm."""
+        assert self._control is not None
         began_ns = time.time_ns()
-        faults = never_firing()
-        control.arm(SEED, faults)
-        if not wait_until(lambda: control.confirmed("armed", faults, began_ns), ARMED_S, ARMED_POLL_S):
-            raise BlockFailed(f"the server did not arm all faults within {ARMED_S:g} s")
+        self._control.arm(SEED, never_firing())
+        self._confirm("armed", began_ns)
+        try:
+            yield
+        finally:
+            healed_ns = time.time_ns()
+            self._control.heal()
+        self._confirm("healed", healed_ns)
+
+    def _confirm(self, event: str, since_ns: int) -> None:
+        control, faults = self._control, never_firing()
+        assert control is not None
+        if not wait_until(lambda: control.confirmed(event, faults, since_ns), ARMED_S, ARMED_POLL_S):
+            raise BlockFailed(f"the server did not report all faults {event} within {ARMED_S:g} s")
 
     def processes(self) -> tuple[Process, ...]:
         """The server's processes."""

@@ -113,6 +113,7 @@ class BenchRunner:
             client=self._load_options.client,
             scaling=target.scaling,
             logprob_tolerance=target.logprob_tolerance,
+            altered=True,
         )
         run_dir, interrupted = run_one(request, self._workspace, self._console)
         run = measure_stored_run(run_dir, phases, seed, target.side, self.bench.slo)

@@ -19,7 +19,7 @@ from oracles.views.counter_growth import growth_in_phases, load_seconds, loaded_
 Source = Literal["computed", "device", "tier"]
 SCENARIO = "returning-prompts.yaml"
 SOURCES: tuple[Source, ...] = get_args(Source)
-MIN_SHARE = 0.8
+MIN_SHARE = 0.75
 """Part of the prompt tokens that comes from the source of a phase; a last block may be computed."""
 
 

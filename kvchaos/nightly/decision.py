@@ -84,6 +84,16 @@ def needs_confirmation(screen: Sequence[float], least_step: float, accepted: flo
     return test.p < plan.screen_p and abs(test.mean) >= plan.screen_floor(least_step)
 
 
+def is_confirmed_early(
+    screen: Sequence[float], confirm: Sequence[float], least_step: float, accepted: float, plan: Procedure
+) -> bool:
+    """Whether the first pairs of the confirmation are enough: they confirm the step at a far smaller p."""
+    if len(confirm) < plan.early_pairs:
+        return False
+    first, early = stage_test(screen, accepted), stage_test(confirm[: plan.early_pairs], accepted)
+    return early.p < plan.early_p and abs(early.mean) >= least_step and early.mean * first.mean > 0
+
+
 def decide(
     screen: Sequence[float],
     confirm: Sequence[float],
@@ -108,7 +118,9 @@ def decide(
     if not needs_confirmation(screen, least_step, accepted, plan):
         return replace(stated, result="blind", reason="noise") if hidden else stated
     if len(confirm) < plan.confirm_pairs:
-        return replace(stated, result="blind", reason="confirmation missing")
+        if not is_confirmed_early(screen, confirm, least_step, accepted, plan):
+            return replace(stated, result="blind", reason="confirmation missing")
+        confirm = confirm[: plan.early_pairs]
     fresh = stage_test(confirm, accepted)
     stated = replace(_with_interval(stated, fresh), confirm_p=fresh.p)
     if fresh.p < plan.confirm_p and abs(fresh.mean) >= least_step and fresh.mean * first.mean > 0:

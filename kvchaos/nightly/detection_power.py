@@ -33,6 +33,9 @@ class Procedure:
     screen_p: float = 0.01
     confirm_pairs: int = 18
     confirm_p: float = 1e-4
+    early_pairs: int = 8
+    """The confirmation ends after so many pairs if they alone give `early_p`: a large step needs no more."""
+    early_p: float = 1e-6
 
     def screen_floor(self, least_step: float) -> float:
         """The least mean of the screen that asks for a confirmation."""

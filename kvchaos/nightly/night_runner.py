@@ -30,7 +30,7 @@ from kvchaos.matrix.digests import installed_code
 from kvchaos.nightly.decision import decide
 from kvchaos.nightly.detection_power import PairNoise
 from kvchaos.nightly.night_identity import machine_identity, series_identity, server_build
-from kvchaos.nightly.night_measuring import StageSeeds, measure_stages, screen_test
+from kvchaos.nightly.night_measuring import StageSeeds, StageTests, measure_stages
 from kvchaos.nightly.night_records import (
     Digest,
     MeasuredScenario,
@@ -157,10 +157,10 @@ class NightRunner:
             identity = self._identity(runner, loaded)
             return self._earlier.accepted(series_name(scenario, series.load, series.figure), identity)
 
-        test = screen_test(least_steps(measurement), plan, accepted)
+        tests = StageTests(least_steps(measurement), plan, accepted)
         try:
             phases = max(len(measurement.rates), 1)
-            if not measure_stages(runner, targets, seeds, phases, test, self._budget):
+            if not measure_stages(runner, targets, seeds, phases, tests, self._budget):
                 self._complete = False
         except MeasurementInterrupted:
             self.interrupted, self._complete = True, False

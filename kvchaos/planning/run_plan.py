@@ -61,6 +61,8 @@ class RunRequest:
     """The release whose known bugs and effects of faults are expected; None: the server's own."""
     scaling: Scaling | None = None
     """How the scenario was made larger; None: its sizes are those of the file."""
+    altered: bool = False
+    """Whether phases or faults differ from the file: what always shows there need not show."""
 
     @property
     def release(self) -> Version:
@@ -124,9 +126,10 @@ def resolve(
 
 
 def _expectation(request: RunRequest) -> Expectation:
-    """At another scale than that of the tests, no bug is known to show always."""
+    """At another scale than that of the tests, or with other phases, no bug is known to show always."""
     expectation = expectation_for(request.scenario, request.release, known_bugs())
-    return expectation if request.scaling is None else by_chance(expectation)
+    is_as_tested = request.scaling is None and not request.altered
+    return expectation if is_as_tested else by_chance(expectation)
 
 
 def _tolerance(request: RunRequest) -> float:

@@ -23,6 +23,8 @@ class ScriptedRuns:
 
     slow: Mapping[str, float] = field(default_factory=dict)
     """Factor of the TTFT, by the name of a server."""
+    noise: float = 1.0
+    """Factor of the spread between runs."""
     failing: str = ""
     """The server whose runs are not as expected."""
     interrupt_at: int = 10_000
@@ -35,7 +37,8 @@ class ScriptedRuns:
             raise MeasurementInterrupted
         name = target.server.name
         self.measured.append((name, seed))
-        factor = SPREAD[(seed * 7 + (target.side == "control")) % len(SPREAD)]
+        spread = SPREAD[(seed * 7 + (target.side == "control")) % len(SPREAD)]
+        factor = 1 + self.noise * (spread - 1)
         ttft_ms = 50.0 * factor * self.slow.get(name, 1.0)
         failure = "logs: an exception" if name == self.failing else None
         figures_of_phase = (None, figures(ttft_ms=ttft_ms, tokens_per_s=100.0))

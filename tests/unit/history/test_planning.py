@@ -98,8 +98,11 @@ def test_own_build_is_judged_as_the_given_release(tmp_path: Path) -> None:
     assert (plan.as_release, plan.versions.vllm) == ("0.18.0", "0.32.0+cpu")
     assert [bug.id for bug in plan.expectation.bugs] == ["vllm-36533"]
     assert repeat_command(plan).endswith("--as-release 0.18.0")
+    assert "server-alive/died" in plan.expectation.fail
     own = resolve(replace(wanted, as_release=None), "run-2", launch, weights)
     assert (own.as_release, own.expectation.bugs) == (None, ())
+    altered = resolve(replace(wanted, altered=True), "run-3", launch, weights).expectation
+    assert (altered.fail, "server-alive/died" in altered.collateral) == ((), True)
 
 
 def test_plan_records_an_inexact_build(tmp_path: Path) -> None:

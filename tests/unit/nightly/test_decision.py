@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from kvchaos.nightly.decision import Decision, decide, needs_confirmation
+from kvchaos.nightly.decision import Decision, decide, is_confirmed_early, needs_confirmation
 from kvchaos.nightly.detection_power import PairNoise, Procedure, noise_step, power, visible_step
 
 PLAN = Procedure()
@@ -59,8 +59,37 @@ def test_accepted_step_is_the_new_level() -> None:
 
 def test_missing_pairs_are_blind_not_same() -> None:
     assert decide(QUIET[:5], [], LEAST, PLAN) == Decision(result="blind", reason="pairs missing")
-    found = decide(shifted(0.05), shifted(0.05, 17), LEAST, PLAN)
+    found = decide(shifted(0.05), shifted(0.05, 17, deviation=0.02), LEAST, PLAN)
     assert (found.result, found.reason) == ("blind", "confirmation missing")
+
+
+LARGE = 0.5
+
+
+def test_large_step_is_confirmed_by_the_first_pairs_of_the_confirmation() -> None:
+    pairs = shifted(LARGE, PLAN.early_pairs, deviation=0.05, seed=1)
+    assert decide(shifted(LARGE), pairs, LEAST, PLAN).result == "regressed"
+    assert decide(shifted(LARGE), pairs[:-1], LEAST, PLAN).reason == "confirmation missing"
+    assert decide(shifted(-LARGE), shifted(-LARGE, 8, seed=1), LEAST, PLAN).result == "improved"
+
+
+def test_pairs_after_the_first_ones_do_not_end_a_confirmation_early() -> None:
+    noisy = shifted(LARGE, PLAN.early_pairs, deviation=1.0, seed=1)
+    more = shifted(LARGE, 9, deviation=0.01, seed=2)
+    assert decide(shifted(LARGE), [*noisy, *more], LEAST, PLAN).reason == "confirmation missing"
+
+
+@pytest.mark.parametrize("step", [-LARGE, 0.02], ids=["other direction", "below the least step"])
+def test_first_pairs_confirm_no_other_step_than_that_of_the_screen(step: float) -> None:
+    pairs = shifted(step, PLAN.early_pairs, deviation=0.0005, seed=1)
+    assert decide(shifted(LARGE), pairs, LEAST, PLAN).reason == "confirmation missing"
+
+
+def test_equal_builds_end_a_confirmation_early_as_rarely_as_stated() -> None:
+    plan = Procedure(early_p=0.01)
+    draws = np.random.default_rng(9).normal(0.0, 0.02, (20_000, plan.early_pairs))
+    passed = sum(is_confirmed_early(shifted(LARGE), list(row), 1e-6, 0.0, plan) for row in draws) / len(draws)
+    assert passed == pytest.approx(plan.early_p, abs=0.002)
 
 
 def test_noise_that_hides_the_least_step_is_blind() -> None:

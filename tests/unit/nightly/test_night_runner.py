@@ -60,7 +60,7 @@ def test_equal_builds_take_the_pairs_of_the_screen_only(tmp_path: Path, runs: Sc
 
 
 def test_slower_candidate_is_confirmed_with_fresh_seeds_at_once(tmp_path: Path, runs: ScriptedRuns) -> None:
-    runs.slow = {"candidate": 1.1}
+    runs.slow, runs.noise = {"candidate": 1.05}, 5.0
     night = night_of(tmp_path)
     line = night.run()
     seeds = [seed for side, seed in runs.measured if side == "candidate"]
@@ -68,8 +68,19 @@ def test_slower_candidate_is_confirmed_with_fresh_seeds_at_once(tmp_path: Path, 
     found = point(night, "small/load/ttft-median")
     assert found.decision is not None
     assert found.decision.result == "regressed"
-    assert found.decision.slowdown == pytest.approx(0.0953, abs=0.005)
+    assert found.decision.slowdown == pytest.approx(0.0488, abs=0.02)
     assert [pair.stage for pair in line.measured[0].pairs] == ["screen"] * 6 + ["confirm"] * 18
+
+
+def test_confirmation_of_a_large_step_ends_early(tmp_path: Path, runs: ScriptedRuns) -> None:
+    runs.slow = {"candidate": 2.0}
+    night = night_of(tmp_path)
+    line = night.run()
+    assert line.complete
+    assert [pair.stage for pair in line.measured[0].pairs] == ["screen"] * 6 + ["confirm"] * 8
+    found = point(night, "small/load/ttft-median").decision
+    assert found is not None
+    assert (found.result, found.slowdown) == ("regressed", pytest.approx(0.693, abs=0.005))
 
 
 def test_other_series_of_a_confirmation_stay_same(tmp_path: Path, runs: ScriptedRuns) -> None:
