@@ -120,8 +120,16 @@ def _log(
 def _finish(log: CampaignLog, history: Path) -> int:
     header = log.header
     folder = log.folder.name
-    night = night_line(header.night, header.build, log.runs, log.used_s, complete=True, folder=folder)
-    lines = signature_lines(header.night, header.build, log.runs)
+    night = night_line(
+        header.night,
+        header.build,
+        log.runs,
+        log.used_s,
+        complete=True,
+        folder=folder,
+        server=header.server,
+    )
+    lines = signature_lines(header.night, header.build, log.runs, header.server)
     append_stability(history, night, lines)
     if report := stability_report(history, log.folder.parent):
         write_text_file(history / SUMMARY, stability_markdown(report))

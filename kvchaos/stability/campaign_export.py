@@ -87,7 +87,8 @@ def _signatures(campaigns: Sequence[CampaignResults], runs_url: str) -> Iterator
 
 
 def _lines(campaign: CampaignResults) -> list[SignatureCount]:
-    return signature_lines(campaign.night, campaign.build, [run.logged for run in campaign.runs])
+    runs = [run.logged for run in campaign.runs]
+    return signature_lines(campaign.night, campaign.build, runs, campaign.server)
 
 
 def _campaign_sample(campaign: CampaignResults, runs_url: str) -> TimedSample:

@@ -125,6 +125,13 @@ class SignatureCount(StabilityLine, frozen=True, kw_only=True):
     """Scenario, seed and run directory of the first few."""
     repeats: RepeatResult | None = None
     """What the repeats of the first run say; None: it was not repeated."""
+    server: str = ""
+    """Name of the server environment; empty where the version names it, and in lines of earlier versions."""
+
+    @property
+    def server_name(self) -> str:
+        """The name to give to `--server`."""
+        return self.server or self.build
 
 
 class StabilityNight(StabilityLine, frozen=True, kw_only=True):
@@ -148,6 +155,13 @@ class StabilityNight(StabilityLine, frozen=True, kw_only=True):
     """Name of the folder of its runs; empty in nights of earlier versions."""
     slopes: list[UsageSlope] = []
     """Of a night on one server."""
+    server: str = ""
+    """Name of the server environment; empty where the version names it, and in nights of earlier versions."""
+
+    @property
+    def server_name(self) -> str:
+        """The name to give to `--server`."""
+        return self.server or self.build
 
     @property
     def is_green(self) -> bool:

@@ -73,7 +73,13 @@ def control_result(verdict: RunVerdict) -> ControlResult:
 
 
 def night_line(
-    night: str, build: str, runs: Sequence[CampaignRun], seconds: float, complete: bool, folder: str = ""
+    night: str,
+    build: str,
+    runs: Sequence[CampaignRun],
+    seconds: float,
+    complete: bool,
+    folder: str = "",
+    server: str = "",
 ) -> StabilityNight:
     """The counts of a night. `folder`: the name of the folder of its runs."""
     # Repeats were chosen for a failure: they are no sample of the night.
@@ -92,6 +98,7 @@ def night_line(
         complete=complete,
         folder=folder,
         slopes=usage_slopes(runs),
+        server=_own_name(server, build),
     )
 
 
@@ -103,7 +110,14 @@ def positive_control(runs: Sequence[CampaignRun]) -> ControlResult:
     return "found" if "found" in results else "absent"
 
 
-def signature_lines(night: str, build: str, runs: Sequence[CampaignRun]) -> list[SignatureCount]:
+def _own_name(server: str, build: str) -> str:
+    """Empty where the name says no more than the version."""
+    return "" if server == build else server
+
+
+def signature_lines(
+    night: str, build: str, runs: Sequence[CampaignRun], server: str = ""
+) -> list[SignatureCount]:
     """One line for each signature, the most frequent first."""
     by_signature: dict[str, list[tuple[CampaignRun, RunSignature]]] = {}
     for run in runs:
@@ -120,6 +134,7 @@ def signature_lines(night: str, build: str, runs: Sequence[CampaignRun]) -> list
             bugs=sorted({bug for _, signature in found for bug in signature.bugs}),
             examples=[(run.scenario, run.seed, run.run) for run, _ in found[:EXAMPLES]],
             repeats=repeat_result(runs, name),
+            server=_own_name(server, build),
         )
         for name, found in by_signature.items()
     ]

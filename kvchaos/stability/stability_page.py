@@ -64,13 +64,13 @@ class StabilityPart:
 def stability_part(report: StabilityReport, runs: Path | None, report_url: ReportUrl) -> StabilityPart:
     """It looks only whether the reports of the runs exist. `runs`: the folder of all nights."""
     folder = runs / report.night.folder if runs is not None and report.night.folder else None
-    build = report.night.build
+    server = report.night.server_name
 
     def url(run_dir: str) -> str | None:
         return None if folder is None else report_url(folder / run_dir)
 
     def linked(row: GridRow) -> LinkedRow:
-        return LinkedRow(row, url(row.run.run), run_command(row.run, build))
+        return LinkedRow(row, url(row.run.run), run_command(row.run, server))
 
     grid = oracle_grid(report.runs, report.verdicts)
     return StabilityPart(
@@ -93,6 +93,6 @@ def stability_part(report: StabilityReport, runs: Path | None, report_url: Repor
     )
 
 
-def run_command(run: CampaignRun, build: str) -> str:
+def run_command(run: CampaignRun, server: str) -> str:
     """The command that repeats a run of the night."""
-    return shlex.join(["kvchaos", "run", run.scenario, "--server", build, "--seed", str(run.seed)])
+    return shlex.join(["kvchaos", "run", run.scenario, "--server", server, "--seed", str(run.seed)])

@@ -51,7 +51,7 @@ def stability_headlines(report: StabilityReport) -> list[Headline]:
 def _result(night: StabilityNight) -> Headline:
     outcomes = ", ".join(f"{count} {outcome}" for outcome, count in sorted(night.outcomes.items()))
     green = "green" if night.is_green else "not green"
-    made = f"{night.runs} runs of {night.build} in {night.seconds / 3600:.1f} h"
+    made = f"{night.runs} runs of {night.server_name} in {night.seconds / 3600:.1f} h"
     text = f"{green}: {made}: {outcomes or 'none judged'}"
     if night.outcomes.get("not as expected"):
         return Headline("bad", "Stability", text)
@@ -175,4 +175,4 @@ def _cells(each: TrackedSignature, report: StabilityReport) -> tuple[str, ...]:
 def repeat_command(each: TrackedSignature) -> str:
     """The command that runs the latest example of a signature again."""
     scenario, seed, _ = each.latest.examples[0]
-    return shlex.join(["kvchaos", "run", scenario, "--server", each.latest.build, "--seed", str(seed)])
+    return shlex.join(["kvchaos", "run", scenario, "--server", each.latest.server_name, "--seed", str(seed)])

@@ -7,6 +7,7 @@ import xml.etree.ElementTree as ET
 from collections.abc import Sequence
 
 from kvchaos.nightly.job.job_outcome import MEANING, OF_THE_SERVER, JobOutcome
+from kvchaos.nightly.night_headlines import build_text
 from kvchaos.nightly.night_records import Night, NightPoint
 from kvchaos.report.text_tables import cell_text
 from kvchaos.report.verdict_text import clean
@@ -125,9 +126,9 @@ def _percent(step: float | None, form: str) -> str:
 def _builds(night: Night) -> str:
     started = f"started {night.night}, budget {night.budget_s / 60:.0f} min"
     if night.kind == "control":
-        return f"Control {night.control.vllm} against itself, {started}"
-    commit = f" ({night.candidate.commit[:12]})" if night.candidate.commit else ""
-    return f"Candidate {night.candidate.vllm}{commit} against control {night.control.vllm}, {started}"
+        return f"Control {build_text(night.control)} against itself, {started}"
+    candidate, control = build_text(night.candidate), build_text(night.control)
+    return f"Candidate {candidate} against control {control}, {started}"
 
 
 def _case(suite: ET.Element, group: str, name: str) -> ET.Element:

@@ -111,12 +111,14 @@ def test_new_signature_is_in_the_morning_lines(
     campaign.failing = lambda number: number in (2, 3, 5)
     assert soak(tmp_path) == 1
     out = capsys.readouterr().out
-    assert "Stability: not green: 9 runs of 0.32.0" in out
+    assert "Stability: not green: 9 runs of fake" in out
     assert f"New: {LEAK} (flaky: 2 of 4 repeats" in out
     assert "Positive control: found" in out
     (line,) = read_stability(tmp_path / "history").signatures
-    assert (line.signature, line.count) == (LEAK, 1)
+    assert (line.signature, line.count, line.server) == (LEAK, 1, "fake")
     scenario, seed = campaign.requested[2]
+    again = f"kvchaos run {scenario} --server fake --seed {seed}"
+    assert again in (tmp_path / "history" / "stability.md").read_text()
     assert campaign.requested[3:7] == [(scenario, seed)] * 2 + [(scenario, seed + 1), (scenario, seed + 2)]
 
 

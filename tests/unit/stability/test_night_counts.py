@@ -149,6 +149,14 @@ def test_signature_has_one_line_with_its_first_runs() -> None:
     assert line.examples == [("aborts", number, f"run-{number}") for number in range(4)]
 
 
+def test_server_is_named_only_where_the_version_does_not_name_it() -> None:
+    runs = [run(0, DIED, outcome="not as expected")]
+    for server, stored, name in (("0.32.0", "", "0.32.0"), ("mine", "mine", "mine")):
+        (line,) = signature_lines("2026-11-30T02:00:00Z", "0.32.0", runs, server)
+        night = night_line("2026-11-30T02:00:00Z", "0.32.0", runs, 40.0, complete=True, server=server)
+        assert (line.server, line.server_name) == (night.server, night.server_name) == (stored, name)
+
+
 def test_four_runs_of_a_signature_are_kept_whole() -> None:
     runs = [run(number, DIED, outcome="not as expected") for number in range(6)]
     odd = run(7, outcome="unknown")
