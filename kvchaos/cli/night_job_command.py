@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import Annotated
 
 import typer
 from rich.console import Console
 
 from kvchaos.cli.night_branch_commands import RepositoryOption
+from kvchaos.errors import SIGNALS
 from kvchaos.nightly.job.candidate_server import ensure_server
 from kvchaos.nightly.job.git_plumbing import GitRepository
 from kvchaos.nightly.job.history_branch import HistoryBranch, fetch_history
@@ -80,10 +84,21 @@ def server_named(wanted: str) -> str:
 
 
 def run_kvchaos(arguments: Sequence[str]) -> int:
-    """Exit code of a command of `kvchaos` in a process of its own, which handles an interruption itself."""
-    with subprocess.Popen([sys.executable, "-m", "kvchaos", *arguments]) as process:
-        while True:
-            try:
-                return process.wait()
-            except KeyboardInterrupt:
-                continue
+    """Exit code of a command of `kvchaos` in a process of its own, which gets the signals that end a job."""
+    with subprocess.Popen([sys.executable, "-m", "kvchaos", *arguments]) as process, _forwarded(process):
+        return process.wait()
+
+
+@contextmanager
+def _forwarded(process: subprocess.Popen[bytes]) -> Iterator[None]:
+    """Send the signals that end a job on to a child, which cleans up and ends. A Ctrl-C reaches it twice."""
+
+    def forward(number: int, frame: FrameType | None) -> None:
+        process.send_signal(number)
+
+    before = {number: signal.signal(number, forward) for number in SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
