@@ -140,7 +140,10 @@ def _run_steps(settings: JobSettings, command: Command, ensure_server: EnsureSer
     except UsageError as error:
         return JobOutcome(category="install", exit_code=EXIT_INPUT, detail=str(error))
     first: JobOutcome | None = None
-    for step in job_steps(replace(settings, control=control, candidate=candidate)):
+    *measuring, page = job_steps(replace(settings, control=control, candidate=candidate))
+    for step in (*measuring, page):
+        if first is not None and first.category == "interrupted" and step is not page:
+            continue  # The signal that ended the comparison is not followed by a search of hours.
         code = command(step.arguments)
         category = step.categories.get(code, step.otherwise)
         if category != "none" and first is None:

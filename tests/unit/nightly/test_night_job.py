@@ -102,6 +102,11 @@ def test_first_failed_step_decides_and_the_page_is_written_after_every_stored_ni
     assert json.loads((settings.out / "outcome.json").read_text())["category"] == category
 
 
+def test_interrupted_comparison_is_followed_by_the_page_and_no_search(settings: JobSettings) -> None:
+    outcome, commands = run(dataclasses.replace(settings, soak="6h"), 130, 0, results=["same"])
+    assert (outcome.category, commands.steps) == ("interrupted", ["run", "page"])
+
+
 @pytest.mark.parametrize(("code", "category"), [(3, "input"), (-9, "crashed"), (139, "crashed")])
 def test_job_ends_where_no_night_was_measured(settings: JobSettings, code: int, category: str) -> None:
     outcome, commands = run(settings, code)
