@@ -29,8 +29,8 @@ from kvchaos.bench.procedures import RateProfile, compare, search, sources, swee
 from kvchaos.bench.prompt_sources import sources_scenario
 from kvchaos.campaign.run_budget import RunBudget
 from kvchaos.cli.bench_session import conduct, print_sheets, show
+from kvchaos.cli.chosen_scenario import ChosenScenario
 from kvchaos.cli.durations import parse_duration
-from kvchaos.cli.measured_scenario import MeasuredScenario
 from kvchaos.cli.requested_server import DEFAULT_SEED, DEFAULT_STACK, server_for
 from kvchaos.cli.run_command import DEFAULT_CLIENT, MAX_SEED
 from kvchaos.errors import UsageError
@@ -104,7 +104,7 @@ def sweep_command(
     runs: RunsOption = None,
 ) -> int:
     """Measure throughput and latency over rates, and find the knee."""
-    chosen = MeasuredScenario.named(scenario, phase, max_client_lag_ms, scale)
+    chosen = ChosenScenario.named(scenario, phase, max_client_lag_ms, scale)
     target = chosen.on(server_for(stack, url, server, cache_folder()), stack)
     slo = Slo(ttft_ms=ttft_ms, tpot_ms=tpot_ms, e2el_ms=e2el_ms)
     wanted, load = _rates(rates), RateProfile(seconds, max_concurrency)
@@ -158,7 +158,7 @@ def slo_command(
         raise UsageError("give at least one bound: --ttft-ms, --tpot-ms or --e2el-ms")
     if high is not None and low >= high:
         raise UsageError(f"--low {low:g} is not below --high {high:g}; give a lower --low or a higher --high")
-    chosen = MeasuredScenario.named(scenario, phase, max_client_lag_ms, scale)
+    chosen = ChosenScenario.named(scenario, phase, max_client_lag_ms, scale)
     target = chosen.on(server_for(stack, url, server, cache_folder()), stack)
     load = RateProfile(seconds, max_concurrency)
     seeds = _seeds(seed, repeats, [target])
@@ -202,7 +202,7 @@ def compare_command(
     if not a or not b:
         raise UsageError("give the two sides, such as --a offload=off --b offload=on")
     sides = [side_of(side_text) for side_text in (a, b)]
-    chosen = MeasuredScenario.named(
+    chosen = ChosenScenario.named(
         scenario, phase, max_client_lag_ms, scale, with_faults=any(side.faults for side in sides)
     )
     wanted, load = _rates(rates), RateProfile(seconds, max_concurrency)
@@ -236,7 +236,7 @@ def sources_command(
     runs: RunsOption = None,
 ) -> int:
     """Measure the TTFT of a returning prompt from the device, from the CPU tier, and computed."""
-    chosen = MeasuredScenario.named(str(sources_scenario()), None, max_client_lag_ms, scale)
+    chosen = ChosenScenario.named(str(sources_scenario()), None, max_client_lag_ms, scale)
     target = chosen.on(server_for(stack, url, server, cache_folder()), stack)
     seeds = _seeds(seed, repeats, [target])
     bench = bench_of("sources", target.base, [target], None, seeds)
@@ -266,7 +266,7 @@ def show_command(folder: Annotated[Path, typer.Argument(help="Folder of a measur
     return show(bench, folder)
 
 
-def _of_side(side: Side, chosen: MeasuredScenario, stack: StackName, server: str | None) -> BenchTarget:
+def _of_side(side: Side, chosen: ChosenScenario, stack: StackName, server: str | None) -> BenchTarget:
     if side.url is not None:
         stack, server, url = "attach", None, side.url
     else:

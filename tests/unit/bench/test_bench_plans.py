@@ -179,8 +179,3 @@ def test_faults_live_at_each_rate_under_an_id_of_its_own(faulty: BenchScenario) 
         ("failed-load-rate-1", "rate-1"),
         ("failed-load-rate-2", "rate-2"),
     ]
-
-
-def test_faults_of_a_scenario_without_any_are_refused(small: Scenario) -> None:
-    with pytest.raises(UsageError, match="has no faults"):
-        bench_scenario(small, None, with_faults=True)

@@ -23,6 +23,11 @@ def test_unknown_phase_is_answered_with_the_known_ones(small: Scenario) -> None:
         bench_scenario(small, "noon")
 
 
+def test_faults_of_a_scenario_without_any_are_refused(small: Scenario) -> None:
+    with pytest.raises(UsageError, match="small: has no faults; choose one that has, or leave out faults=on"):
+        bench_scenario(small, None, with_faults=True)
+
+
 def test_trace_too_short_for_the_rates_is_named(tmp_path: Path) -> None:
     content = scenario()
     params = {"path": str(Path("scenarios/traces/own-sample.jsonl").resolve()), "format": "own"}

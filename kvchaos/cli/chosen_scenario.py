@@ -19,7 +19,7 @@ from kvchaos.stacks.attach import AttachedServer
 
 
 @dataclass(frozen=True, slots=True)
-class MeasuredScenario:
+class ChosenScenario:
     """A scenario and its phase, as options name them."""
 
     scenario: Scenario
@@ -37,7 +37,7 @@ class MeasuredScenario:
         scale: ScaleName | None,
         *,
         with_faults: bool = False,
-    ) -> MeasuredScenario:
+    ) -> ChosenScenario:
         """Raises UsageError for one that cannot be measured."""
         scenario = load_scenario(find_scenario(name))
         bench_scenario(scenario, phase, client_ms, with_faults=with_faults)
