@@ -30,6 +30,7 @@ from kvchaos.errors import UsageError
 from kvchaos.nightly.decision import Decision
 from kvchaos.nightly.night_changes import accepted_level, change_lines, earlier_noise
 from kvchaos.nightly.night_records import Digest, Night, NightKind, NightPoint
+from kvchaos.nightly.night_report import change_percent
 from kvchaos.nightly.night_runner import EarlierNights, NightRunner, NightServer, NightSetup
 from kvchaos.nightly.night_store import NightHistory, append_night, read_nights
 from kvchaos.nightly.nightly_file import measured_scenario, read_nightly_file
@@ -184,7 +185,7 @@ def print_points(points: Sequence[NightPoint]) -> None:
 
 def _row(point: NightPoint, decision: Decision) -> list[str]:
     def share(step: float | None) -> str:
-        return "-" if step is None else f"{step:+.1%}"
+        return "-" if step is None else f"{change_percent(step):+.1f} %"
 
     return [
         point.series,

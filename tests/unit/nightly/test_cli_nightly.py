@@ -10,7 +10,7 @@ import pytest
 from msgspec.structs import replace
 
 from kvchaos.cli.app import run as command_line
-from kvchaos.cli.nightly_command import control_side, due_kind, exit_code
+from kvchaos.cli.nightly_command import control_side, due_kind, exit_code, print_points
 from kvchaos.errors import UsageError
 from kvchaos.nightly.decision import Decision, Result, decide
 from kvchaos.nightly.detection_power import Procedure
@@ -26,6 +26,7 @@ from kvchaos.nightly.night_store import append_night, night_history
 from kvchaos.nightly.nightly_file import NightMeasurement, measured_scenario
 from kvchaos.nightly.rejudging import differing_decisions
 from kvchaos.stacks.attach import AttachedServer
+from tests.support import night_points
 from tests.support.fake_server_runs import register_fake
 
 LEAST = math.log(1.03)
@@ -152,3 +153,8 @@ def test_file_with_a_mistake_starts_nothing(tmp_path: Path, capsys: pytest.Captu
     )
     assert code == 3
     assert capsys.readouterr().err.startswith(f"kvchaos: {path}: measurements")
+
+
+def test_table_has_percentages_and_no_logarithms(capsys: pytest.CaptureFixture[str]) -> None:
+    print_points([night_points.point(2, "regressed", math.log(2.0))])
+    assert "+100.0 %" in capsys.readouterr().out
