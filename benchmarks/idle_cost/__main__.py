@@ -80,7 +80,7 @@ def measure_life(
             for each in servers:
                 each.block(number)
         measured = [_round(servers, number) for number in range(WARM_UP, WARM_UP + rounds)]
-        return Life(measured, _idle_time(servers))
+        return Life(measured, IdleTime(*_idle_ms(*servers)))
 
 
 def measure_switched_life(
@@ -99,9 +99,9 @@ def measure_switched_life(
             measured.block(number)
         blocks = itertools.count(WARM_UP)
         found = [_switched_round(measured, ORDERS[each % len(ORDERS)], blocks) for each in range(rounds)]
-        plain, control = _idle_ms(measured), _idle_ms(measured)
+        healed = (*_idle_ms(measured), *_idle_ms(measured))
         with measured.armed():
-            return Life(found, IdleTime(plain, control, _idle_ms(measured)))
+            return Life(found, IdleTime(*healed, *_idle_ms(measured)))
 
 
 def _switched_round(server: MeasuredServer, order: Sequence[int], blocks: Iterator[int]) -> Round:
@@ -113,28 +113,17 @@ def _switched_round(server: MeasuredServer, order: Sequence[int], blocks: Iterat
     return Round(plain=found[0], control=found[1], module=found[ARMED])
 
 
-def _idle_ms(server: MeasuredServer) -> float:
-    """Processor time of a server without a request, ms a second."""
+def _idle_ms(*servers: MeasuredServer) -> list[float]:
+    """Processor time of servers without a request, ms a second."""
     time.sleep(CALM_S)
-    before = server.cpu_s()
+    before = [each.cpu_s() for each in servers]
     time.sleep(IDLE_S)
-    return (server.cpu_s() - before) * 1e3 / IDLE_S
+    return [(each.cpu_s() - was) * 1e3 / IDLE_S for each, was in zip(servers, before, strict=True)]
 
 
 def _round(servers: Sequence[MeasuredServer], number: int) -> Round:
     blocks: dict[int, Block] = {index: servers[index].block(number) for index in ORDERS[number % len(ORDERS)]}
     return Round(plain=blocks[0], control=blocks[1], module=blocks[2])
-
-
-def _idle_time(servers: Sequence[MeasuredServer]) -> IdleTime:
-    """Processor time of servers without a request."""
-    time.sleep(CALM_S)
-    before = [each.cpu_s() for each in servers]
-    time.sleep(IDLE_S)
-    plain, control, module = (
-        (each.cpu_s() - was) * 1e3 / IDLE_S for each, was in zip(servers, before, strict=True)
-    )
-    return IdleTime(plain, control, module)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -66,10 +66,11 @@ def bench_scenario(
         raise UsageError(f"{scenario.name}: no phase {wanted or f'of the role {role}'}; there are {known}")
     phases = scenario.phases[: named[-1] + 1]
     used = {phase.workload for phase in phases}
+    named_phases = {None, *(phase.name for phase in phases)}
     changes = {
         "server": _measured_server(scenario.server, scenario.faults),
         "phases": phases,
-        "faults": tuple(fault for fault in scenario.faults if fault.phase in (None, *_names(phases))),
+        "faults": tuple(fault for fault in scenario.faults if fault.phase in named_phases),
         "workloads": {name: spec for name, spec in scenario.workloads.items() if name in used},
         "limits": scenario.limits.model_copy(update={"client": _strict(scenario.limits.client, client_ms)}),
         "performance": {},
@@ -89,10 +90,6 @@ def without_diagnostics(server: ServerSettings) -> ServerSettings:
 def _measured_server(server: ServerSettings, faults: Sequence[FaultSpec]) -> ServerSettings:
     """Without what costs time, unless faults need it."""
     return server.model_copy(update={"audit": False}) if faults else without_diagnostics(server)
-
-
-def _names(phases: Sequence[PhaseSpec]) -> list[str]:
-    return [phase.name for phase in phases]
 
 
 def with_settings(base: BenchScenario, side: Side) -> BenchScenario:

@@ -19,7 +19,7 @@ def measured(
 ) -> dict[tuple[str, str], SourceFigures]:
     """The figures by length and source."""
     bench = Bench(tmp_path_factory.mktemp("sources"), server_cache)
-    # Other tests run beside this one, so the client may be slow: sources are checked here, not speed.
+    # Other tests run at the same time, so the client may be slow: sources are checked here, not speed.
     options = ("--repeats", "1", "--max-client-lag-ms", "1000")
     finished = bench.run("bench", "sources", "--server", NEW, *options)
     assert finished.code == 0, finished.out + finished.err
