@@ -128,6 +128,8 @@ class RequestRecord(Record, frozen=True, kw_only=True):
     """Logprobs of the prompt's tokens from the second on. Requested by a parameter of the prompt."""
     first_block: str | None = None
     """Hash of the prompt's first block of the server's size; None when the prompt is shorter."""
+    marker: tuple[Whole, ...] = ()
+    """Tokens that the prompt asks for, and that only its own context has. Empty: it asks for none."""
 
 
 def first_block_of(tokens: Sequence[int], size: int | None) -> str | None:

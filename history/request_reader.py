@@ -99,6 +99,7 @@ class _Packer:
         force_setattr(record, "phase", share(record.phase, record.phase))
         force_setattr(record, "finish_reason", share(record.finish_reason, record.finish_reason))
         force_setattr(record, "first_block", share(record.first_block, record.first_block))
+        force_setattr(record, "marker", share(record.marker, record.marker))
         force_setattr(record, "usage", self._usage(bytes(decoded.usage)))
         force_setattr(record, "chunk_us", packed_wholes(record.chunk_us))
         force_setattr(record, "chunk_tokens", self._rhythm(bytes(decoded.chunk_tokens)))

@@ -257,6 +257,7 @@ class InFlightRequest:
             choices=job.prompt.sampling.n,
             client_queued=job.client_queued,
             first_block=first_block_of(job.prompt.token_ids, self.block_size),
+            marker=job.prompt.marker,
         )
 
 

@@ -20,6 +20,8 @@ from loadtests.workloads.workload import (
     number_tokens,
 )
 
+SHARED = "shared_prefix"
+
 
 class SharedPrefixParams(OutputRange):
     """Prompt p belongs to prefix p mod `prefixes`."""
@@ -284,6 +286,6 @@ WORKLOADS = (
     WorkloadKind("long_document", LongDocumentParams, LongDocument),
     WorkloadKind("mid_prefill_preemption", MidPrefillPreemptionParams, MidPrefillPreemption),
     WorkloadKind("mixed_sizes", MixedSizesParams, MixedSizes),
-    WorkloadKind("shared_prefix", SharedPrefixParams, SharedPrefix),
+    WorkloadKind(SHARED, SharedPrefixParams, SharedPrefix),
     WorkloadKind("unique", UniqueParams, Unique),
 )

@@ -76,6 +76,8 @@ class Prompt:
     abort: Abort | None = None
     messages: tuple[Message, ...] = ()
     """Asked by chat completions; `token_ids` are what the server's template makes of them."""
+    marker: tuple[int, ...] = ()
+    """Tokens that the prompt asks for, and that only its own context has. Empty: it asks for none."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,69 @@
+"""Only the context of a prompt has its marker, and it follows the key that ends the prompt."""
+
+from __future__ import annotations
+
+import pytest
+
+from history.scenario import Param, WorkloadSpec
+from loadtests.workloads import Workload, build
+from loadtests.workloads.marked_prefixes import KEY_TOKENS, MARKER_TOKENS
+from loadtests.workloads.workload import Prompt
+from tests.support.conversations import only
+
+LENGTHS = {"prefix_tokens": 160, "suffix_tokens": 20, "segment_tokens": 32}
+
+
+def marked(**params: Param) -> Workload:
+    spec = WorkloadSpec(kind="marked_prefix", params={"prefixes": 4, "prompts": 20, **LENGTHS, **params})
+    return build(spec, "w", 3)
+
+
+def the_prompts(workload: Workload) -> list[Prompt]:
+    assert workload.distinct is not None
+    return [only(workload, index) for index in range(workload.distinct)]
+
+
+def positions(tokens: tuple[int, ...], part: tuple[int, ...]) -> list[int]:
+    return [start for start in range(len(tokens)) if tokens[start : start + len(part)] == part]
+
+
+def test_marker_follows_the_key_that_ends_the_prompt() -> None:
+    for prompt in the_prompts(marked()):
+        key = prompt.token_ids[-KEY_TOKENS:]
+        first, last = positions(prompt.token_ids, key)
+        assert last == len(prompt.token_ids) - KEY_TOKENS
+        start = first + KEY_TOKENS
+        assert prompt.token_ids[start : start + MARKER_TOKENS] == prompt.marker
+
+
+def test_prompt_of_another_prefix_does_not_have_the_marker() -> None:
+    found = the_prompts(marked())
+    for prompt in found:
+        with_it = {other.token_ids[:160] for other in found if positions(other.token_ids, prompt.marker)}
+        assert with_it == {prompt.token_ids[:160]}
+
+
+def test_prompts_of_a_prefix_cover_each_of_its_segments() -> None:
+    by_prefix: dict[tuple[int, ...], set[tuple[int, ...]]] = {}
+    for prompt in the_prompts(marked()):
+        by_prefix.setdefault(prompt.token_ids[:160], set()).add(prompt.marker)
+    assert [len(markers) for markers in by_prefix.values()] == [5, 5, 5, 5]
+
+
+def test_prompt_and_answer_are_as_long_as_those_of_shared_prefix() -> None:
+    params: dict[str, Param] = {"prefixes": 4, "prompts": 20, "prefix_tokens": 160, "suffix_tokens": 20}
+    for workload in (marked(), build(WorkloadSpec(kind="shared_prefix", params=params), "w", 3)):
+        assert {len(prompt.token_ids) for prompt in the_prompts(workload)} == {180}
+
+
+def test_new_prompts_have_no_marker() -> None:
+    workload = marked(cold_share=1.0)
+    assert {only(workload, index).marker for index in range(20)} == {()}
+
+
+@pytest.mark.parametrize(
+    "params", [{"prefix_tokens": 31}, {"min_prefix_tokens": 31}, {"segment_tokens": 11}, {"suffix_tokens": 7}]
+)
+def test_load_without_room_for_a_marker_is_refused(params: dict[str, Param]) -> None:
+    with pytest.raises(ValueError, match=r"^workload w: "):
+        marked(**params)
