@@ -12,12 +12,14 @@ from history.events import PhaseEnd
 from history.reader import History
 from history.records import RequestRecord
 from history.verdict import OracleResult, phase, request
-from oracles.answer_comparison import Comparison, Partners, alone_text, compared, partners
+from oracles.answer_comparison import Compared, Comparison, Partners, alone_text, compared, partners
+from oracles.answer_markers import MarkedAnswers, marked_answers, marker_text
 from oracles.findings import REQUESTS, Findings, Oracle, Rule
 
 NAME = "answers"
 TELLING = 4
-"""Number of first logprobs that identify an answer: no two prompts of ours share so many, bit for bit."""
+"""First tokens with their logprobs that identify an answer. A model that is sure of its tokens gives equal
+logprobs to different ones, so logprobs alone do not."""
 LEAST_SHARE = 0.05
 """Least share of the planned answers that must be compared with golden ones. In some scenarios, faults and
 aborts prevent most comparisons, in others prompts without a golden answer do."""
@@ -38,7 +40,7 @@ NOT_REPEATED = Rule(
 )
 FOREIGN = Rule(
     "answers/foreign",
-    "No answer begins like the answer to another prompt.",
+    "No answer begins like the answer to another prompt, or with the marker of another prompt.",
     "arithmetic",
     (REQUESTS,),
     NOT_COMPARED,
@@ -55,10 +57,12 @@ def judge(history: History) -> OracleResult:
     found = Findings(NAME)
     comparisons = compared(history)
     found.checked = comparisons.with_golden + comparisons.with_others
+    marked = marked_answers(history)
     if comparisons.different:
         owners = _owners(history)
         for comparison in comparisons.different:
-            _violation(comparison, owners, found)
+            _violation(comparison, owners, marked, found)
+    _foreign_markers(history, comparisons, marked, found)
     if not comparisons.with_golden:
         found.gap("no-golden-answer", NOT_COMPARED)
     else:
@@ -70,12 +74,16 @@ def judge(history: History) -> OracleResult:
     )
     alone = sum(each.alone for each in partners(history))
     return found.result(
-        equal + _bound(history.plan.logprob_tolerance, comparisons.ties) + alone_text(partners(history)),
+        equal
+        + _bound(history.plan.logprob_tolerance, comparisons.ties)
+        + alone_text(partners(history))
+        + marker_text(marked),
         with_golden=comparisons.with_golden,
         with_others=comparisons.with_others,
         ties=comparisons.ties,
         tolerance=history.plan.logprob_tolerance,
         **({"alone": alone} if alone else {}),
+        **({"marked": marked.answers, "own_marker": marked.own} if marked.answers else {}),
     )
 
 
@@ -113,23 +121,25 @@ def _bound(tolerance: float, ties: int) -> str:
     return f"{text}; {ties} are equal up to a tie" if ties else text
 
 
-Owners = Mapping[tuple[float, ...], set[str]]
-"""Whose answer it is, by the logprobs of its first tokens: the prompts that were answered so."""
+Beginning = tuple[tuple[float, ...], tuple[float, ...]]
+"""The first tokens of an answer, where the server sends them, and their logprobs."""
+Owners = Mapping[Beginning, set[str]]
+"""Whose answer it is, by its beginning: the prompts that were answered so."""
 
 
 def _owners(history: History) -> Owners:
-    owners: dict[tuple[float, ...], set[str]] = {}
+    owners: dict[Beginning, set[str]] = {}
     for record in history.requests:
         if record.outcome == "ok" and len(record.logprobs) >= TELLING:
             owners.setdefault(_beginning(record), set()).add(record.prompt_id)
     return owners
 
 
-def _beginning(record: RequestRecord) -> tuple[float, ...]:
-    return tuple(record.logprobs[:TELLING])
+def _beginning(record: RequestRecord) -> Beginning:
+    return tuple(record.token_ids[:TELLING]), tuple(record.logprobs[:TELLING])
 
 
-def _violation(comparison: Comparison, owners: Owners, found: Findings) -> None:
+def _violation(comparison: Comparison, owners: Owners, marked: MarkedAnswers, found: Findings) -> None:
     record = comparison.record
     text = (
         f"the answer to request {record.id} ({record.phase}, prompt {record.prompt_id}) "
@@ -137,11 +147,27 @@ def _violation(comparison: Comparison, owners: Owners, found: Findings) -> None:
     )
     rule = NOT_GOLDEN if comparison.golden else NOT_REPEATED
     foreign = sorted(owners.get(_beginning(record), set()) - {record.prompt_id})
-    if foreign:
+    if record.id in marked.foreign:
+        rule = FOREIGN
+        text += f"; it begins with the marker of prompt {marked.foreign[record.id]}"
+    elif foreign:
         rule = FOREIGN
         text += f"; it begins like the answer to prompt {foreign[0]}"
     figures = comparison.difference.figures if comparison.difference is not None else {}
     found.violation(rule, request(record.id), text, figures=figures, phase=record.phase, t_ns=record.start_ns)
+
+
+def _foreign_markers(history: History, comparisons: Compared, marked: MarkedAnswers, found: Findings) -> None:
+    """Answers with the marker of another prompt that no comparison found different."""
+    different = {comparison.record.id for comparison in comparisons.different}
+    for record in history.requests:
+        prompt = marked.foreign.get(record.id)
+        if prompt is not None and record.id not in different:
+            text = (
+                f"the answer to request {record.id} ({record.phase}, prompt {record.prompt_id}) "
+                f"begins with the marker of prompt {prompt}"
+            )
+            found.violation(FOREIGN, request(record.id), text, phase=record.phase, t_ns=record.start_ns)
 
 
 ORACLE = Oracle(
