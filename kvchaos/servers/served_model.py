@@ -8,10 +8,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from kvchaos.errors import UsageError
+from kvchaos.paths import models_folder
 from kvchaos.servers import tiny_model
 from kvchaos.servers.model_size import kv_token_bytes
 
 MODEL_VARIABLE = "KVCHAOS_MODEL"
+TINY_MODEL_VARIABLE = "KVCHAOS_TINY_MODEL"
+"""A folder with a model to serve in place of the tiny one."""
 REVISION_VARIABLE = "KVCHAOS_MODEL_REVISION"
 HUB_MODEL = "Qwen/Qwen3-0.6B"
 """Small and without a licence to accept; 1.2 GB to fetch."""
@@ -36,7 +40,17 @@ class ServedModel:
 
 def tiny(folder: Path) -> ServedModel:
     """The model that is made on the spot. `folder` holds its files."""
-    return ServedModel(str(folder), tiny_model.fingerprint(folder), tiny_model.BYTES_PER_TOKEN)
+    return ServedModel(str(folder), tiny_model.fingerprint(folder), _token_bytes(folder))
+
+
+def tiny_folder(cache: Path, environ: Mapping[str, str] = os.environ) -> Path:
+    """The folder of the tiny model, made when missing, or of the model in its place. Raises UsageError."""
+    given = environ.get(TINY_MODEL_VARIABLE)
+    if not given:
+        return tiny_model.ensure_model(models_folder(cache))
+    if not (Path(given) / "config.json").is_file():
+        raise UsageError(f"{TINY_MODEL_VARIABLE}={given}: has no config.json; give the folder of a model")
+    return Path(given).absolute()
 
 
 def hub_model(environ: Mapping[str, str] = os.environ) -> ServedModel:

@@ -12,7 +12,7 @@ import json
 import math
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -63,15 +63,20 @@ def ensure_model(cache: Path) -> Path:
 
 def write_model(folder: Path) -> None:
     """Write config, tokenizer and weights into `folder`, which must exist."""
+    write_files(folder, config(), dict(_tensors()))
+
+
+def write_files(folder: Path, configuration: Mapping[str, object], tensors: Mapping[str, Weights]) -> None:
+    """Write a model with the tokenizer of this one. Its vocabulary must have the same size."""
     for name, content in (
-        ("config.json", config()),
+        ("config.json", configuration),
         ("generation_config.json", {"eos_token_id": END_OF_TEXT, "pad_token_id": END_OF_TEXT}),
         ("tokenizer.json", _tokenizer()),
         ("tokenizer_config.json", _tokenizer_config()),
     ):
         (folder / name).write_text(json.dumps(content, indent=1, ensure_ascii=True) + "\n")
     # The weights come last: their presence says that the folder is whole.
-    save_file(dict(_tensors()), folder / "model.safetensors", metadata={"format": "pt"})
+    save_file(dict(tensors), folder / "model.safetensors", metadata={"format": "pt"})
 
 
 def fingerprint(folder: Path) -> str:

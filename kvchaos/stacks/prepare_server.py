@@ -17,11 +17,10 @@ from history.records import ResourceRecord
 from history.scaling import ScaleName
 from history.scenario import ServerSettings
 from kvchaos.errors import UsageError
-from kvchaos.paths import models_folder, state_folder
+from kvchaos.paths import state_folder
 from kvchaos.prometheus.run_monitor import Prometheus
 from kvchaos.prometheus.scraper import Samples
-from kvchaos.servers import tiny_model
-from kvchaos.servers.served_model import ServedModel, hub_model, tiny
+from kvchaos.servers.served_model import ServedModel, hub_model, tiny, tiny_folder
 from kvchaos.servers.server_registry import ServerEnv
 from kvchaos.stacks.device import device_of
 from kvchaos.stacks.local_stack import LocalStack, choose_port, inherited, make_folders
@@ -83,7 +82,7 @@ def local_model(request: LaunchRequest) -> ServedModel:
     """The model of a server that is processes of this machine; a GPU gets a real one beyond `tiny`."""
     if request.server.platform == "cuda" and request.scale != "tiny":
         return hub_model()
-    return tiny(tiny_model.ensure_model(models_folder(request.cache)))
+    return tiny(tiny_folder(request.cache))
 
 
 CONTRACT_S = 300.0

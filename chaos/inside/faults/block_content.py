@@ -205,6 +205,9 @@ def _answers_differ(case: FiredFault) -> Doubt | None:
 DAMAGED = Effect(rules=("answers/not-golden", "answers/not-repeated"), scope="readers", most=1)
 """Some answer of those that read the block differs: from the golden one, else from another of its prompt."""
 
+FOREIGN = Effect(rules=("answers/foreign", *DAMAGED.rules), scope="readers", most=1)
+"""The same, or the answer begins with the marker of the context that the content is from."""
+
 FAILED_OR_DAMAGED = Effect(
     rules=("outcomes/truncated-stream", "outcomes/request-failed", *DAMAGED.rules), scope="readers", most=1
 )
@@ -310,6 +313,11 @@ FAULTS = (
     _of_content("truncate_block", "the second half of one block is zero", "block", truncate_block),
     _of_content("shift_blocks", "each block of the copy has the content of the next", "blocks", shift_blocks),
     _of_content(
-        "stale_block", "one block has content of an earlier copy", "block", plant_stale, observe=remember
+        "stale_block",
+        "one block has content of an earlier copy",
+        "block",
+        plant_stale,
+        declared=(FOREIGN,),
+        observe=remember,
     ),
 )

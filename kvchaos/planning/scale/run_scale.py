@@ -11,6 +11,7 @@ from history.scenario import Scenario
 from kvchaos.doctor.gpu import Card, installed_cards
 from kvchaos.errors import UsageError
 from kvchaos.planning.scale.capacity import HostMachine
+from kvchaos.planning.scale.marked_workloads import with_markers
 from kvchaos.planning.scale.scale_plan import ScaledPlan, plan_scale
 from kvchaos.planning.scale.scales import GIB, MIB, SCALES, ScaleLimits, default_scale
 from kvchaos.planning.scenario_file import check_stack, rechecked
@@ -121,6 +122,8 @@ def _checked(plan: ScaledPlan, scale: ScaleLimits) -> ScaledPlan:
         arguments = (*server.extra_args, TENSOR_PARALLEL, str(plan.tensor_parallel))
         server = server.model_copy(update={"extra_args": arguments})
     scenario = plan.scenario.model_copy(update={"server": server})
+    if scale.on_gpu:
+        scenario = with_markers(scenario)
     scenario = rechecked(scenario.model_dump(mode="json"))
     if scale.on_gpu:
         check_stack(scenario, "compose-gpu")

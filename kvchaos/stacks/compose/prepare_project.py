@@ -13,11 +13,10 @@ from docker.models.containers import Container
 from history import layout
 from history.plan import PrometheusPlan
 from kvchaos.errors import UsageError
-from kvchaos.paths import models_folder, state_folder
+from kvchaos.paths import state_folder
 from kvchaos.prometheus.program import DATA
 from kvchaos.prometheus.run_monitor import Prometheus
-from kvchaos.servers import tiny_model
-from kvchaos.servers.served_model import ServedModel, hub_folder, hub_model, tiny
+from kvchaos.servers.served_model import ServedModel, hub_folder, hub_model, tiny, tiny_folder
 from kvchaos.stacks.compose.compose_stack import FILE, ComposeOptions, ComposeStack
 from kvchaos.stacks.compose.docker_engine import connect, docker_errors_named, remove_orphaned_projects
 from kvchaos.stacks.compose.image_builder import present_images
@@ -213,7 +212,7 @@ def _make_folders(request: LaunchRequest) -> None:
 def _model(platform: Platform, cache: Path) -> tuple[ServedModel, Path | None]:
     """The model as the server sees it, and its folder on this machine if it has one."""
     if platform == "cpu":
-        folder = tiny_model.ensure_model(models_folder(cache))
+        folder = tiny_folder(cache)
         return replace(tiny(folder), name=MODEL_INSIDE), folder
     served = hub_model()
     if not Path(served.name).is_absolute():

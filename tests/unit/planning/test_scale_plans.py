@@ -110,12 +110,19 @@ def test_prefixes_of_whole_blocks_stay_whole() -> None:
 
 
 def test_every_length_in_tokens_of_every_workload_scales() -> None:
-    exact = {"block_tokens"}  # Of the format of a trace, before its scale.
+    exact = {"block_tokens", "segment_tokens"}  # Of the format of a trace, and of a prompt with markers.
     for kind in KINDS.values():
         marked = dimensions(kind.params)
         for parameter in kind.params.model_fields:
             if parameter.endswith(("_tokens", "_output")) and parameter not in exact:
                 assert marked.get(parameter) is LENGTH, f"{kind.name}: {parameter}"
+
+
+def test_prompts_of_shared_prefixes_have_markers_where_a_real_model_serves_them() -> None:
+    for cell, plan in PLANNED:
+        for name, spec in cell.scenario.workloads.items():
+            kind = {"shared_prefix": "marked_prefix"}.get(spec.kind, spec.kind)
+            assert plan.scenario.workloads[name].kind == kind, names(cell)
 
 
 def test_few_streams_keep_their_number_and_their_order() -> None:

@@ -10,7 +10,8 @@ import pytest
 
 from chaos.inside import process_globals
 from history.scenario import ServerSettings
-from kvchaos.servers.served_model import HUB_MODEL_TOKEN_BYTES, ServedModel, hub_model
+from kvchaos.errors import UsageError
+from kvchaos.servers.served_model import HUB_MODEL_TOKEN_BYTES, ServedModel, hub_model, tiny_folder
 from kvchaos.servers.server_registry import ServerEnv
 from kvchaos.stacks.device import CPU, Device, device_of
 from kvchaos.stacks.server_command import (
@@ -224,3 +225,14 @@ def test_the_size_of_a_token_is_read_from_a_model_that_was_fetched_before(tmp_pa
     (kept / "snapshots" / "abc" / "config.json").write_text("[]")
     assert hub_model(environ).token_bytes is None
     assert hub_model({"HF_HOME": str(tmp_path)}).token_bytes == HUB_MODEL_TOKEN_BYTES
+
+
+def test_folder_of_another_model_replaces_the_tiny_one(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    assert tiny_folder(tmp_path, {"KVCHAOS_TINY_MODEL": str(tmp_path)}) == tmp_path
+    with pytest.raises(UsageError):
+        tiny_folder(tmp_path, {"KVCHAOS_TINY_MODEL": str(tmp_path / "missing")})
+
+
+def test_tiny_model_is_made_where_no_other_is_named(tmp_path: Path) -> None:
+    assert tiny_folder(tmp_path, {}).is_relative_to(tmp_path)
