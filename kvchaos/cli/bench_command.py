@@ -105,7 +105,7 @@ def sweep_command(
 ) -> int:
     """Measure throughput and latency over rates, and find the knee."""
     chosen = ChosenScenario.named(scenario, phase, max_client_lag_ms, scale)
-    target = chosen.on(server_for(stack, url, server, cache_folder()), stack)
+    target = chosen.on(server_for(stack, url, server, cache_folder()), stack, runs)
     slo = Slo(ttft_ms=ttft_ms, tpot_ms=tpot_ms, e2el_ms=e2el_ms)
     wanted, load = _rates(rates), RateProfile(seconds, max_concurrency)
     if wanted:
@@ -159,7 +159,7 @@ def slo_command(
     if high is not None and low >= high:
         raise UsageError(f"--low {low:g} is not below --high {high:g}; give a lower --low or a higher --high")
     chosen = ChosenScenario.named(scenario, phase, max_client_lag_ms, scale)
-    target = chosen.on(server_for(stack, url, server, cache_folder()), stack)
+    target = chosen.on(server_for(stack, url, server, cache_folder()), stack, runs)
     load = RateProfile(seconds, max_concurrency)
     seeds = _seeds(seed, repeats, [target])
     return conduct(
@@ -206,7 +206,7 @@ def compare_command(
         scenario, phase, max_client_lag_ms, scale, with_faults=any(side.faults for side in sides)
     )
     wanted, load = _rates(rates), RateProfile(seconds, max_concurrency)
-    first, second = (_of_side(side, chosen, stack, server) for side in sides)
+    first, second = (_of_side(side, chosen, stack, server, runs) for side in sides)
     if first.side == second.side:
         raise UsageError(f"--a and --b: both sides are {first.side}; give two that differ")
     targets = (load.at(first, wanted), load.at(second, wanted)) if wanted else (first, second)
@@ -237,7 +237,7 @@ def sources_command(
 ) -> int:
     """Measure the TTFT of a returning prompt from the device, from the CPU tier, and computed."""
     chosen = ChosenScenario.named(str(sources_scenario()), None, max_client_lag_ms, scale)
-    target = chosen.on(server_for(stack, url, server, cache_folder()), stack)
+    target = chosen.on(server_for(stack, url, server, cache_folder()), stack, runs)
     seeds = _seeds(seed, repeats, [target])
     bench = bench_of("sources", target.base, [target], None, seeds)
     if isinstance(target.server, ServerEnv) and target.server.platform == "cuda":
@@ -266,12 +266,14 @@ def show_command(folder: Annotated[Path, typer.Argument(help="Folder of a measur
     return show(bench, folder)
 
 
-def _of_side(side: Side, chosen: ChosenScenario, stack: StackName, server: str | None) -> BenchTarget:
+def _of_side(
+    side: Side, chosen: ChosenScenario, stack: StackName, server: str | None, runs: Path | None
+) -> BenchTarget:
     if side.url is not None:
         stack, server, url = "attach", None, side.url
     else:
         server, url = side.server or server, None
-    target = chosen.on(server_for(stack, url, server, cache_folder()), stack)
+    target = chosen.on(server_for(stack, url, server, cache_folder()), stack, runs)
     return replace(target, side=side.label, base=with_settings(target.base, side))
 
 

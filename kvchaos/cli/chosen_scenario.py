@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from rich.console import Console
 
@@ -43,10 +44,14 @@ class ChosenScenario:
         bench_scenario(scenario, phase, client_ms, with_faults=with_faults)
         return cls(scenario, phase, client_ms, scale, with_faults)
 
-    def on(self, server: ServerEnv | AttachedServer, stack: StackName) -> BenchTarget:
-        """The measurement on a server, which on a GPU is calibrated first. Raises UsageError."""
+    def on(self, server: ServerEnv | AttachedServer, stack: StackName, runs: Path | None) -> BenchTarget:
+        """The measurement on a server, which on a GPU is calibrated first. Raises UsageError.
+
+        `runs`: folder for the run of a calibration; None is ./runs.
+        """
         [(scenario, scaling)] = sized([self.scenario], self.scale, server, every=False)
         base = bench_scenario(scenario, self.phase, self.client_ms, with_faults=self.with_faults)
-        workspace = Workspace(cache=cache_folder(), runs=runs_folder(), port=None)
+        folder = runs.absolute() if runs else runs_folder()
+        workspace = Workspace(cache=cache_folder(), runs=folder, port=None)
         tolerance = calibrated_tolerance(server, stack, self.scale, workspace, Console(stderr=True))
         return BenchTarget("", base, server, stack, scaling, tolerance)

@@ -9,9 +9,12 @@ from typing import Any
 
 import pytest
 
-from kvchaos.cli import session_command
+from kvchaos.cli import chosen_scenario, session_command
+from kvchaos.cli.chosen_scenario import ChosenScenario
 from kvchaos.cli.durations import parse_duration
 from kvchaos.errors import UsageError
+from kvchaos.paths import Workspace
+from kvchaos.servers.server_registry import ServerEnv
 
 
 @dataclass
@@ -96,3 +99,29 @@ def test_unusable_target_is_refused_before_anything_runs(
     with pytest.raises(UsageError, match=problem):
         session(tmp_path, name)
     assert commands.budgets == []
+
+
+def test_run_of_a_calibration_is_in_the_folder_of_the_measurement(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So a session packs it."""
+    used: list[Path] = []
+
+    def calibrated(*arguments: Any) -> float:
+        used.extend(each.runs for each in arguments if isinstance(each, Workspace))
+        return 0.0
+
+    monkeypatch.setattr(chosen_scenario, "calibrated_tolerance", calibrated)
+    server = ServerEnv(
+        name="build",
+        kind="added",
+        vllm="0.32.0",
+        torch="2.13.0",
+        python=tmp_path / "python",
+        python_version="3.12.0",
+        preload=(),
+        entry_module="vllm.entrypoints.openai.api_server",
+    )
+    chosen = ChosenScenario.named("baseline-offload", "load", 50.0, None)
+    chosen.on(server, "local", tmp_path)
+    assert used == [tmp_path]
