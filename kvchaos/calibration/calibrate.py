@@ -21,7 +21,7 @@ from kvchaos.planning.scenario_file import CALIBRATION, FOLDER
 from kvchaos.servers import tiny_model
 from kvchaos.servers.served_model import hub_model
 from kvchaos.servers.server_registry import ServerEnv
-from kvchaos.stacks.device import batch_invariant
+from kvchaos.stacks.device import batch_invariant, gpu_args
 
 SCENARIO = "equal-answers.yaml"
 WIDE_NATS = 2 * MOST_NATS
@@ -48,6 +48,7 @@ def identity_of(request: RunRequest) -> ServerIdentity:
         model=tiny_model.FORMAT if is_tiny or not on_gpu else f"{hub.name}@{hub.revision}",
         scale=scale,
         batch_invariant=on_gpu and batch_invariant(),
+        gpu_args=gpu_args() if on_gpu else (),
     )
 
 

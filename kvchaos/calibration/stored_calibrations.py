@@ -28,6 +28,8 @@ class ServerIdentity(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     scale: ScaleName
     batch_invariant: bool = False
     """Whether vLLM sums in one order, whatever the batch."""
+    gpu_args: tuple[str, ...] = ()
+    """Arguments of vLLM that the user adds for servers on a GPU."""
 
 
 class Calibration(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
@@ -22,6 +23,7 @@ TIER_LIMIT_VARIABLE = "KVCHAOS_CPU_OFFLOAD_GIB"
 TIER_LIMIT_GIB = 8.0
 HOST_SHARE = 0.4
 BATCH_INVARIANT_VARIABLE = "KVCHAOS_BATCH_INVARIANT"
+GPU_ARGS_VARIABLE = "KVCHAOS_GPU_ARGS"
 OFFLINE_VARIABLE = "HF_HUB_OFFLINE"
 GIB = 2**30
 MIB = 2**20
@@ -39,6 +41,8 @@ class Device:
     """vLLM's own offloading refuses this platform; plain tensor copies stand in for it."""
     tier_limit: int | None = None
     """The offload tier takes at most so many bytes of host memory; None: what the scenario says."""
+    extra_args: tuple[str, ...] = ()
+    """Arguments of vLLM that the user adds, such as an attention backend."""
 
 
 CPU = Device(
@@ -75,6 +79,7 @@ def device_of(
         flags=("--enforce-eager", *share) if scale == "tiny" else share,
         environment=_gpu_environment(environ),
         tier_limit=tier_limit(environ, scale, host),
+        extra_args=gpu_args(environ),
     )
 
 
@@ -89,6 +94,15 @@ def batch_invariant(environ: Mapping[str, str] = os.environ) -> bool:
     if text not in ("0", "1"):
         raise UsageError(f"{BATCH_INVARIANT_VARIABLE} is {text!r}: use 1 for on, 0 for off")
     return text == "1"
+
+
+def gpu_args(environ: Mapping[str, str] = os.environ) -> tuple[str, ...]:
+    """Arguments that the user adds to the command of servers on a GPU. Raises UsageError."""
+    text = environ.get(GPU_ARGS_VARIABLE, "")
+    try:
+        return tuple(shlex.split(text))
+    except ValueError as error:
+        raise UsageError(f"{GPU_ARGS_VARIABLE} is {text!r}: {error}; write it as in a shell") from error
 
 
 def memory_share(environ: Mapping[str, str] = os.environ) -> float:

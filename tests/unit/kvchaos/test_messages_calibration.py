@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from msgspec.structs import replace
@@ -46,14 +47,15 @@ def test_last_calibration_of_the_same_server_counts(tmp_path: Path) -> None:
     assert stored_calibration(IDENTITY, tmp_path) is None
 
 
-def test_calibration_of_batch_invariant_mode_is_one_of_its_own(tmp_path: Path) -> None:
+@pytest.mark.parametrize("variant", [{"batch_invariant": True}, {"gpu_args": ("--enforce-eager",)}])
+def test_calibration_of_a_variant_is_one_of_its_own(variant: dict[str, Any], tmp_path: Path) -> None:
     store_calibration(calibration(0.02), tmp_path)
-    assert stored_calibration(replace(IDENTITY, batch_invariant=True), tmp_path) is None
+    assert stored_calibration(replace(IDENTITY, **variant), tmp_path) is None
 
 
-def test_calibration_of_an_earlier_version_was_made_without_batch_invariant_mode(tmp_path: Path) -> None:
+def test_calibration_of_an_earlier_version_was_made_without_variants(tmp_path: Path) -> None:
     store_calibration(calibration(0.02), tmp_path)
-    stored = (tmp_path / FILE).read_text().replace(',"batch_invariant":false', "")
+    stored = (tmp_path / FILE).read_text().replace(',"batch_invariant":false,"gpu_args":[]', "")
     assert "batch_invariant" not in stored
     (tmp_path / FILE).write_text(stored)
     assert stored_calibration(IDENTITY, tmp_path) is not None

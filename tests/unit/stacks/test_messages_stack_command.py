@@ -7,6 +7,7 @@ import pytest
 from history.scenario import ServerSettings
 from kvchaos.errors import UsageError
 from kvchaos.stacks.device import device_of
+from kvchaos.stacks.server_command import check_settings
 from tests.unit.stacks.test_server_command import launch
 
 
@@ -44,6 +45,19 @@ def test_an_impossible_port_is_refused(port: int) -> None:
 def test_unclear_batch_invariant_setting_is_named(text: str) -> None:
     with pytest.raises(UsageError, match=r"KVCHAOS_BATCH_INVARIANT is .*use 1 for on, 0 for off"):
         device_of("cuda", {"KVCHAOS_BATCH_INVARIANT": text})
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("--port 9", "KVCHAOS_GPU_ARGS: --port is set from the scenario; leave it out"),
+        ("--gpu_memory_utilization=0.5", "KVCHAOS_GPU_ARGS: --gpu-memory-utilization is set"),
+        ("--seed '7", "KVCHAOS_GPU_ARGS is .*No closing quotation; write it as in a shell"),
+    ],
+)
+def test_unusable_arguments_for_gpu_servers_are_named(text: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        check_settings(ServerSettings(gpu_blocks=80), device_of("cuda", {"KVCHAOS_GPU_ARGS": text}))
 
 
 @pytest.mark.parametrize("text", ["0", "-1", "1.5", "half"])

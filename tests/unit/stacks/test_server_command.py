@@ -183,6 +183,21 @@ def test_batch_invariant_mode_is_off_unless_a_gpu_server_gets_it() -> None:
     assert "VLLM_BATCH_INVARIANT" not in device_of("cpu", wanted).environment
 
 
+def test_arguments_for_gpu_servers_come_last_and_reach_no_other_server() -> None:
+    wanted = {"KVCHAOS_GPU_ARGS": "--kv-cache-dtype fp8 --attention-backend 'FLASH_ATTN'"}
+    settings = ServerSettings(gpu_blocks=80, extra_args=("--seed", "7"))
+    command = launch(settings, device=device_of("cuda", wanted)).command
+    added = ("--kv-cache-dtype", "fp8", "--attention-backend", "FLASH_ATTN")
+    assert command[-6:] == ("--seed", "7", *added)
+    assert not set(added) & {*launch(settings, device=device_of("cpu", wanted)).command}
+
+
+def test_gpu_server_without_graphs_is_a_variant() -> None:
+    device = device_of("cuda", {"KVCHAOS_GPU_ARGS": "--enforce-eager"}, "workstation")
+    started = launch(ServerSettings(gpu_blocks=80, block_size=16), device=device)
+    assert started.command[-1] == "--enforce-eager"
+
+
 def test_gpu_server_without_chaos_uses_native_offloading() -> None:
     config = kv_transfer_config(ServerSettings(gpu_blocks=40, chaos=False), device_of("cuda", {}))
     assert "spec_name" not in config["kv_connector_extra_config"]
