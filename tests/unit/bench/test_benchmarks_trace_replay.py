@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from benchmarks.trace_replay import MARK, PAGE, TraceReplay, main, report
+from benchmarks.watched_load import MemoryUse
 from history.latency import Quantiles
 from kvchaos.report.text_tables import replace_between
 
@@ -17,16 +18,15 @@ GOOD = TraceReplay(
     took_s=1001.0,
     client_queued=0,
     late_ms=Quantiles(0.5, 3.0),
-    ready_mib=100.0,
-    early_mib=110.0,
-    most_mib=115.0,
+    memory=MemoryUse(ready_mib=100.0, early_mib=110.0, most_mib=115.0),
 )
 
 
 def test_memory_growth_with_the_trace_is_reported() -> None:
-    assert GOOD.bounded
-    assert not replace(GOOD, most_mib=143.0).bounded
-    assert report(replace(GOOD, most_mib=143.0)).count("): no") == 1
+    grown = replace(GOOD.memory, most_mib=143.0)
+    assert GOOD.memory.bounded
+    assert not grown.bounded
+    assert report(replace(GOOD, memory=grown)).count("): no") == 1
 
 
 def test_replay_lag_is_reported() -> None:
@@ -42,5 +42,5 @@ def test_trace_replay_figures_are_in_the_page() -> None:
 def test_a_replay_too_short_is_one_line_and_exit_code_3(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--lines", "50", "--rate", "10"]) == 3
     message = capsys.readouterr().err
-    assert message.endswith("--lines\n")
+    assert message.endswith("longer\n")
     assert len(message.splitlines()) == 1
