@@ -5,8 +5,8 @@ Run by hand, on a quiet machine:
     python -m benchmarks.many_streams
 
 Sends prompts of 8,000 tokens to the mock server for 30 minutes, at a rate that keeps 512 streams open. Exit
-code 0 when the client was within its bounds and its memory did not grow, else 1; 3 when it could not be
-measured. Takes 3 GB of disk.
+code 0: the client was on time, had processor time to spare, and its memory grew by at most 32 MiB. 1: not so.
+3: not measured. Takes 3 GB of disk.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ HEADINGS = (
 
 @dataclass(frozen=True, slots=True)
 class StreamLoad:
-    """What sending the load took."""
+    """What was measured."""
 
     client: ClientKind
     load: WatchedLoad

@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 
 from history import layout
-from history.latency import Quantiles, schedule_lags_ms
+from history.latency import Quantiles, schedule_lag_ms
 from history.phase_spec import PhaseSpec
 from history.plan import RunPlan
 from history.records import RequestRecord
@@ -75,7 +75,7 @@ class SentLoad:
 
 @dataclass(frozen=True, slots=True)
 class WatchedLoad:
-    """A phase that was sent whole."""
+    """What was measured while a phase was sent."""
 
     took_s: float
     memory: MemoryUse
@@ -96,7 +96,10 @@ def send_watched(folder: Path, plan: RunPlan, phase: PhaseSpec) -> WatchedLoad:
         took_s = time.monotonic() - began
     finally:
         load.close()
-    return WatchedLoad(took_s, MemoryUse.of(ready, samples), _sent(folder))
+    sent = sent_load(folder)
+    if sent.requests != phase.requests:
+        raise LoadNotMeasured(f"{phase.requests} requests, {sent.requests} records")
+    return WatchedLoad(took_s, MemoryUse.of(ready, samples), sent)
 
 
 def _watch(load: LoadProcesses) -> Iterator[int]:
@@ -114,7 +117,7 @@ def _resident(load: LoadProcesses) -> int:
     return sum(map(resident_bytes, load.pids))
 
 
-def _sent(folder: Path) -> SentLoad:
+def sent_load(folder: Path) -> SentLoad:
     """Read the records line by line: a long load has more than fit into memory."""
     lags: list[float] = []
     tokens = queued = in_flight_us = 0
@@ -128,7 +131,7 @@ def _sent(folder: Path) -> SentLoad:
                 tokens += len(record.token_ids)
                 in_flight_us += record.end_us
                 first, last = min(first, record.scheduled_ns), max(last, record.scheduled_ns)
-                lags.append(float(schedule_lags_ms([record])[0]))
+                lags.append(schedule_lag_ms(record))
     if last <= first:
         raise LoadNotMeasured("it sent fewer than two requests; make the load longer")
     span_s = (last - first) / 1e9

@@ -129,7 +129,7 @@ class RequestRecord(Record, frozen=True, kw_only=True):
     first_block: str | None = None
     """Hash of the prompt's first block of the server's size; None when the prompt is shorter."""
     marker: tuple[Whole, ...] = ()
-    """Tokens that the prompt asks for, and that only its own context has. Empty: it asks for none."""
+    """Tokens that the prompt asks for, and that only its own prefix has. Empty: it asks for none."""
 
 
 def first_block_of(tokens: Sequence[int], size: int | None) -> str | None:

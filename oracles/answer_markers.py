@@ -1,7 +1,7 @@
-"""Which answers begin with a marker, and whose: markers show whose context the server read.
+"""Which answers begin with a marker, and of which prefix: markers show whose blocks the server read.
 
-A prompt may ask for a marker, which only its own context has. An answer that begins with the marker of
-another prompt was made from that prompt's content. This needs no golden answer and no logprobs.
+A prompt may ask for a marker, which only its own prefix has. An answer that begins with a marker of another
+prefix was made from that prefix. This needs no golden answer and no logprobs.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from history.reader import History, per_history
 from history.records import RequestRecord
 from oracles.answer_comparison import whole_answers
 
-TELLING = 4
-"""First tokens that identify a marker: an answer that has them by chance is one in four billion."""
+MARKER_START = 4
+"""First tokens that identify a marker: tokens that are drawn at random equal it once in 2**32."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,28 +24,30 @@ class MarkedAnswers:
     own: int
     """Answers that begin with the marker of their prompt."""
     foreign: dict[str, str]
-    """By request: a prompt whose marker its answer begins with, and not with its own."""
+    """By request: a prompt of another prefix whose marker its answer begins with."""
 
 
 @per_history
 def marked_answers(history: History) -> MarkedAnswers:
     """Compare the beginning of each answer with all markers of the run."""
-    marked = [record for record in whole_answers(history) if len(record.marker) >= TELLING]
-    owners: dict[tuple[int, ...], str] = {}
+    marked = [record for record in whole_answers(history) if len(record.marker) >= MARKER_START]
+    owners: dict[tuple[int, ...], RequestRecord] = {}
     for record in marked:
-        owners.setdefault(record.marker[:TELLING], record.prompt_id)
+        owners.setdefault(record.marker[:MARKER_START], record)
     own, foreign = 0, {}
     for record in marked:
-        beginning = _beginning(record)
-        if beginning == record.marker[:TELLING]:
+        first_tokens = tuple(int(token) for token in record.token_ids[:MARKER_START])
+        owner = owners.get(first_tokens)
+        if first_tokens == record.marker[:MARKER_START]:
             own += 1
-        elif beginning in owners:
-            foreign[record.id] = owners[beginning]
+        elif owner is not None and _have_other_prefixes(record, owner):
+            foreign[record.id] = owner.prompt_id
     return MarkedAnswers(len(marked), own, foreign)
 
 
-def _beginning(record: RequestRecord) -> tuple[int, ...]:
-    return tuple(int(token) for token in record.token_ids[:TELLING])
+def _have_other_prefixes(one: RequestRecord, other: RequestRecord) -> bool:
+    """A prefix has several markers, and a model may recall another one of its own prefix."""
+    return one.first_block is not None and one.first_block != other.first_block
 
 
 def marker_text(marked: MarkedAnswers) -> str:

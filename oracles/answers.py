@@ -40,10 +40,10 @@ NOT_REPEATED = Rule(
 )
 FOREIGN = Rule(
     "answers/foreign",
-    "No answer begins like the answer to another prompt, or with the marker of another prompt.",
+    "No answer begins like the answer to another prompt, or with a marker of another prefix.",
     "arithmetic",
     (REQUESTS,),
-    NOT_COMPARED,
+    f"{NOT_COMPARED}, and no prompt asks for a marker",
 )
 RULES = (NOT_GOLDEN, NOT_REPEATED, FOREIGN)
 
@@ -52,7 +52,8 @@ def judge(history: History) -> OracleResult:
     """Judge token ids and logprobs of every good answer against the golden answer, bit for bit.
 
     Logprobs of the prompt count where they were requested. Text alone misses most damage: one flipped bit in
-    a cached block changes nearly every logprob and hardly any token.
+    a cached block changes nearly every logprob and hardly any token. Answers to prompts that ask for a marker
+    are judged without golden answers, too.
     """
     found = Findings(NAME)
     comparisons = compared(history)

@@ -19,9 +19,10 @@ from kvchaos.paths import Workspace, beside_packages
 from kvchaos.planning.run_plan import UNKNOWN, RunRequest
 from kvchaos.planning.scenario_file import CALIBRATION, FOLDER
 from kvchaos.servers import tiny_model
+from kvchaos.servers.gpu_arguments import gpu_args
 from kvchaos.servers.served_model import hub_model
 from kvchaos.servers.server_registry import ServerEnv
-from kvchaos.stacks.device import batch_invariant, gpu_args
+from kvchaos.stacks.device import batch_invariant
 
 SCENARIO = "equal-answers.yaml"
 WIDE_NATS = 2 * MOST_NATS

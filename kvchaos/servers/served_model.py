@@ -11,15 +11,17 @@ from pathlib import Path
 from kvchaos.errors import UsageError
 from kvchaos.paths import models_folder
 from kvchaos.servers import tiny_model
+from kvchaos.servers.gpu_arguments import cache_number_bytes, gpu_args
 from kvchaos.servers.model_size import kv_token_bytes
 
 MODEL_VARIABLE = "KVCHAOS_MODEL"
 TINY_MODEL_VARIABLE = "KVCHAOS_TINY_MODEL"
-"""A folder with a model to serve in place of the tiny one."""
+"""For tests: a folder with a model to serve in place of the tiny one."""
 REVISION_VARIABLE = "KVCHAOS_MODEL_REVISION"
 HUB_MODEL = "Qwen/Qwen3-0.6B"
 """Small and without a licence to accept; 1.2 GB to fetch."""
-HUB_MODEL_TOKEN_BYTES = 2 * 28 * 8 * 128 * 2
+HUB_MODEL_NUMBER_BYTES = 2
+HUB_MODEL_TOKEN_BYTES = 2 * 28 * 8 * 128 * HUB_MODEL_NUMBER_BYTES
 """Keys and values, layers, KV heads, head size, bfloat16."""
 REVISION = "main"
 
@@ -39,7 +41,7 @@ class ServedModel:
 
 
 def tiny(folder: Path) -> ServedModel:
-    """The model that is made on the spot. `folder` holds its files."""
+    """The tiny model, or the one in its place. `folder` holds its files."""
     return ServedModel(str(folder), tiny_model.fingerprint(folder), _token_bytes(folder))
 
 
@@ -54,14 +56,20 @@ def tiny_folder(cache: Path, environ: Mapping[str, str] = os.environ) -> Path:
 
 
 def hub_model(environ: Mapping[str, str] = os.environ) -> ServedModel:
-    """The model that $KVCHAOS_MODEL names, by a folder maybe; else a small one. Nothing is fetched yet."""
+    """The model that $KVCHAOS_MODEL names, by a folder maybe; else a small one. Nothing is fetched yet.
+
+    Raises UsageError for arguments that $KVCHAOS_GPU_ARGS cannot have.
+    """
     name = environ.get(MODEL_VARIABLE) or HUB_MODEL
+    number_bytes = cache_number_bytes(gpu_args(environ))
     if Path(name).is_absolute():
-        return ServedModel(name, name, _token_bytes(Path(name)))
+        return ServedModel(name, name, _token_bytes(Path(name), number_bytes))
     revision = environ.get(REVISION_VARIABLE) or REVISION
     known = HUB_MODEL_TOKEN_BYTES if name == HUB_MODEL else None
+    if known is not None and number_bytes is not None:
+        known = known // HUB_MODEL_NUMBER_BYTES * number_bytes
     fetched = snapshot(hub_folder(environ), name, revision)
-    token_bytes = _token_bytes(fetched) if fetched else None
+    token_bytes = _token_bytes(fetched, number_bytes) if fetched else None
     return ServedModel(name, f"{name}@{revision}", token_bytes or known, revision)
 
 
@@ -79,9 +87,9 @@ def snapshot(hub: Path, name: str, revision: str) -> Path | None:
         return None
 
 
-def _token_bytes(folder: Path) -> int | None:
+def _token_bytes(folder: Path, number_bytes: int | None = None) -> int | None:
     """Bytes of a token by the model's own configuration, if it has all values."""
     try:
-        return kv_token_bytes(json.loads((folder / "config.json").read_bytes()))
+        return kv_token_bytes(json.loads((folder / "config.json").read_bytes()), number_bytes)
     except (OSError, ValueError, TypeError, LookupError, AttributeError):
         return None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
@@ -11,6 +10,7 @@ from typing import Literal
 from history.scaling import ScaleName
 from history.scenario import ServerSettings
 from kvchaos.errors import UsageError
+from kvchaos.servers.gpu_arguments import gpu_args
 from kvchaos.servers.served_model import ServedModel
 from kvchaos.servers.tiny_model import BYTES_PER_TOKEN as TINY_TOKEN_BYTES
 
@@ -23,7 +23,6 @@ TIER_LIMIT_VARIABLE = "KVCHAOS_CPU_OFFLOAD_GIB"
 TIER_LIMIT_GIB = 8.0
 HOST_SHARE = 0.4
 BATCH_INVARIANT_VARIABLE = "KVCHAOS_BATCH_INVARIANT"
-GPU_ARGS_VARIABLE = "KVCHAOS_GPU_ARGS"
 OFFLINE_VARIABLE = "HF_HUB_OFFLINE"
 GIB = 2**30
 MIB = 2**20
@@ -94,15 +93,6 @@ def batch_invariant(environ: Mapping[str, str] = os.environ) -> bool:
     if text not in ("0", "1"):
         raise UsageError(f"{BATCH_INVARIANT_VARIABLE} is {text!r}: use 1 for on, 0 for off")
     return text == "1"
-
-
-def gpu_args(environ: Mapping[str, str] = os.environ) -> tuple[str, ...]:
-    """Arguments that the user adds to the command of servers on a GPU. Raises UsageError."""
-    text = environ.get(GPU_ARGS_VARIABLE, "")
-    try:
-        return tuple(shlex.split(text))
-    except ValueError as error:
-        raise UsageError(f"{GPU_ARGS_VARIABLE} is {text!r}: {error}; write it as in a shell") from error
 
 
 def memory_share(environ: Mapping[str, str] = os.environ) -> float:

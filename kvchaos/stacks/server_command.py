@@ -6,7 +6,6 @@ The value of `--kv-transfer-config` among them: how it offloads, and which plug-
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,9 +13,10 @@ from packaging.version import Version
 
 from history.scenario import ServerSettings
 from kvchaos.errors import UsageError
+from kvchaos.servers.gpu_arguments import GPU_ARGS_VARIABLE, flag_of
 from kvchaos.servers.served_model import ServedModel
 from kvchaos.servers.server_registry import ServerEnv
-from kvchaos.stacks.device import CPU, GPU_ARGS_VARIABLE, Device, tier_bytes
+from kvchaos.stacks.device import CPU, Device, tier_bytes
 
 HOST = "127.0.0.1"
 MODEL_NAME = "tiny"
@@ -49,8 +49,8 @@ OWN_FLAGS = frozenset(
         "--scheduler-reserve-full-isl",
     }
 )
-VARIANT_FLAGS = frozenset({"--dtype", "--enforce-eager"})
-"""Those of OWN_FLAGS that the user may add for all servers on a GPU."""
+NOT_ADDED = OWN_FLAGS - {"--enforce-eager"} | {"--tensor-parallel-size", "-tp"}
+"""Flags that the user must not add for all servers on a GPU."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,14 +129,12 @@ def check_settings(settings: ServerSettings, device: Device = CPU) -> None:
             f"server.gpu_blocks {settings.gpu_blocks}: a request of server.max_model_len "
             f"{settings.max_model_len} tokens can never fit; use {needed} or more"
         )
-    for flag in OWN_FLAGS & _flags(settings.extra_args):
-        raise UsageError(f"server.extra_args: {flag} is set from the other server settings; leave it out")
-    for flag in (OWN_FLAGS - VARIANT_FLAGS) & _flags(device.extra_args):
-        raise UsageError(f"{GPU_ARGS_VARIABLE}: {flag} is set from the scenario; leave it out")
-
-
-def _flags(arguments: Iterable[str]) -> set[str]:
-    return {argument.partition("=")[0].replace("_", "-") for argument in arguments}
+    for flag in map(flag_of, settings.extra_args):
+        if flag in OWN_FLAGS:
+            raise UsageError(f"server.extra_args: {flag} is set from the other server settings; leave it out")
+    for flag in map(flag_of, device.extra_args):
+        if flag in NOT_ADDED:
+            raise UsageError(f"{GPU_ARGS_VARIABLE}: kvchaos sets {flag} itself; leave it out")
 
 
 def _command(

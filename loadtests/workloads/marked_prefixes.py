@@ -1,4 +1,4 @@
-"""Shared prefixes with markers: an answer begins with the marker of the context that the server read.
+"""Shared prefixes with markers: an answer begins with a marker of the prefix that the server read.
 
 A prefix consists of segments. Each begins with a key and a marker. The keys are those of all prefixes, the
 markers belong to one prefix. A prompt ends with the key of one segment. A language model continues a key as
@@ -8,6 +8,7 @@ it did before, so its answer begins with the marker of that segment.
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import count
 from typing import Annotated
 
 from pydantic import Field, model_validator
@@ -47,19 +48,17 @@ class MarkedPrefix(SharedPrefix):
         params, plain = self._params, super()._prompt(number)
         tokens, prefix = list(plain.token_ids), number % params.prefixes
         segments = self._prefix_tokens(number) // self._segment_tokens
-        for segment in range(segments):
-            start = segment * self._segment_tokens
-            content = self._key(segment) + self._marker(prefix, segment)
-            tokens[start : start + len(content)] = content
-        wanted = number // params.prefixes % segments
-        tokens[-KEY_TOKENS:] = self._key(wanted)
-        return replace(plain, token_ids=tuple(tokens), marker=self._marker(prefix, wanted))
+        keys = _parts(self._draw.tokens(segments * KEY_TOKENS, "keys"), KEY_TOKENS)
+        markers = _parts(self._draw.tokens(segments * MARKER_TOKENS, "markers", prefix), MARKER_TOKENS)
+        for start, key, marker in zip(count(step=self._segment_tokens), keys, markers, strict=False):
+            tokens[start : start + KEY_TOKENS + MARKER_TOKENS] = key + marker
+        wanted = self._draw.integer(0, segments - 1, "segment", number)
+        tokens[-KEY_TOKENS:] = keys[wanted]
+        return replace(plain, token_ids=tuple(tokens), marker=markers[wanted])
 
-    def _key(self, segment: int) -> tuple[int, ...]:
-        return self._draw.tokens(KEY_TOKENS, "key", segment)
 
-    def _marker(self, prefix: int, segment: int) -> tuple[int, ...]:
-        return self._draw.tokens(MARKER_TOKENS, "marker", prefix, segment)
+def _parts(tokens: tuple[int, ...], length: int) -> list[tuple[int, ...]]:
+    return [tokens[start : start + length] for start in range(0, len(tokens), length)]
 
 
 WORKLOADS = (WorkloadKind(MARKED, MarkedPrefixParams, MarkedPrefix),)

@@ -77,7 +77,7 @@ class Prompt:
     messages: tuple[Message, ...] = ()
     """Asked by chat completions; `token_ids` are what the server's template makes of them."""
     marker: tuple[int, ...] = ()
-    """Tokens that the prompt asks for, and that only its own context has. Empty: it asks for none."""
+    """Tokens that the prompt asks for, and that only its own prefix has. Empty: it asks for none."""
 
 
 @dataclass(frozen=True, slots=True)

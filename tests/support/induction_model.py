@@ -1,4 +1,4 @@
-"""A model that repeats what it read: after three tokens that came before, the token that followed them.
+"""A model that repeats its context: where its last three tokens occurred before, it gives the next one.
 
 Its weights are written down, not trained. The first layer gives each position the codes of the three tokens
 before it. The second compares the last three tokens with those, and answers with the token that followed
@@ -11,11 +11,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
-from kvchaos.servers.tiny_model import VOCAB_SIZE, config, write_files
+from kvchaos.servers.tiny_model import INTERMEDIATE, VOCAB_SIZE, Weights, config, write_files
 
-Weights = npt.NDArray[np.float32]
 CODE = 24
 """Bits of a token's code, as +1 and -1."""
 BEFORE = 3
@@ -59,8 +57,8 @@ def tensors() -> dict[str, Weights]:
     for layer, attention in enumerate((_attends_to_previous(), _attends_to_matches())):
         at = f"model.layers.{layer}"
         named |= {f"{at}.self_attn.{name}_proj.weight": value for name, value in attention.items()}
-        named |= {f"{at}.mlp.{name}_proj.weight": _zeros(128, HIDDEN) for name in ("gate", "up")}
-        named[f"{at}.mlp.down_proj.weight"] = _zeros(HIDDEN, 128)
+        named |= {f"{at}.mlp.{name}_proj.weight": _zeros(INTERMEDIATE, HIDDEN) for name in ("gate", "up")}
+        named[f"{at}.mlp.down_proj.weight"] = _zeros(HIDDEN, INTERMEDIATE)
         for norm in ("input_layernorm", "post_attention_layernorm"):
             named[f"{at}.{norm}.weight"] = np.ones(HIDDEN, np.float32)
     return named

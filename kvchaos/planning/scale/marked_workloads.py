@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from history.scenario import Scenario, WorkloadSpec
-from history.strict_model import Strict
-from loadtests.workloads import KINDS
 from loadtests.workloads.marked_prefixes import MARKED, MarkedPrefixParams
 from loadtests.workloads.one_shot import SHARED
 
@@ -18,9 +16,8 @@ def with_markers(scenario: Scenario) -> Scenario:
 def _marked(spec: WorkloadSpec) -> WorkloadSpec:
     if spec.kind != SHARED:
         return spec
-    params: Strict = KINDS[SHARED].params.model_validate(spec.params)
     try:
-        MarkedPrefixParams.model_validate(params.model_dump())
+        MarkedPrefixParams.model_validate(spec.params)
     except ValueError:
         return spec
     return spec.model_copy(update={"kind": MARKED})

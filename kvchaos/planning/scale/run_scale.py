@@ -16,6 +16,7 @@ from kvchaos.planning.scale.scale_plan import ScaledPlan, plan_scale
 from kvchaos.planning.scale.scales import GIB, MIB, SCALES, ScaleLimits, default_scale
 from kvchaos.planning.scenario_file import check_stack, rechecked
 from kvchaos.servers import tiny_model
+from kvchaos.servers.gpu_arguments import cache_number_bytes, gpu_args
 from kvchaos.servers.model_size import ModelSize, model_size, read_model_size
 from kvchaos.servers.served_model import HUB_MODEL, hub_folder, hub_model, snapshot
 from kvchaos.stacks.device import Platform, host_bytes, memory_share, tier_limit
@@ -79,9 +80,9 @@ def served_model_size(scale: ScaleLimits) -> ModelSize:
     if folder is None and model.revision is not None:
         folder = snapshot(hub_folder(), model.name, model.revision)
     if folder is not None:
-        return read_model_size(folder)
+        return read_model_size(folder, cache_number_bytes(gpu_args()))
     if model.name == HUB_MODEL:
-        return model_size(HUB_MODEL_CONFIG)
+        return model_size(HUB_MODEL_CONFIG, cache_number_bytes(gpu_args()))
     raise UsageError(
         f"model {model.name}: is not downloaded, so its sizes are unknown; download it, give its folder in "
         "KVCHAOS_MODEL, or use --scale tiny"

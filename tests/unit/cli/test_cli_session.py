@@ -101,7 +101,7 @@ def test_unusable_target_is_refused_before_anything_runs(
     assert commands.budgets == []
 
 
-def test_run_of_a_calibration_is_in_the_folder_of_the_measurement(
+def test_run_of_a_calibration_is_in_the_folder_for_run_directories(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """So a session packs it."""

@@ -43,17 +43,29 @@ def test_prompt_of_another_prefix_does_not_have_the_marker() -> None:
         assert with_it == {prompt.token_ids[:160]}
 
 
-def test_prompts_of_a_prefix_cover_each_of_its_segments() -> None:
-    by_prefix: dict[tuple[int, ...], set[tuple[int, ...]]] = {}
-    for prompt in the_prompts(marked()):
-        by_prefix.setdefault(prompt.token_ids[:160], set()).add(prompt.marker)
-    assert [len(markers) for markers in by_prefix.values()] == [5, 5, 5, 5]
+def test_few_prompts_of_long_prefixes_cover_early_and_late_segments() -> None:
+    length, segments = 55 * 32, 55
+    workload = marked(prefixes=12, prompts=36, prefix_tokens=length)
+    starts = [positions(prompt.token_ids, prompt.marker)[0] // 32 for prompt in the_prompts(workload)]
+    assert min(starts) < segments // 4
+    assert max(starts) >= segments * 3 // 4
+    assert len({*starts}) > segments // 4
+
+
+def test_keys_are_the_same_in_prefixes_of_different_lengths() -> None:
+    workload = marked(min_prefix_tokens=64)
+    tokens = [prompt.token_ids for prompt in the_prompts(workload)]
+    assert len({len(each) for each in tokens}) > 1
+    for start in (0, 32):
+        assert len({each[start : start + KEY_TOKENS] for each in tokens}) == 1
 
 
 def test_prompt_and_answer_are_as_long_as_those_of_shared_prefix() -> None:
     params: dict[str, Param] = {"prefixes": 4, "prompts": 20, "prefix_tokens": 160, "suffix_tokens": 20}
     for workload in (marked(), build(WorkloadSpec(kind="shared_prefix", params=params), "w", 3)):
-        assert {len(prompt.token_ids) for prompt in the_prompts(workload)} == {180}
+        found = the_prompts(workload)
+        assert {len(prompt.token_ids) for prompt in found} == {180}
+        assert {16 <= prompt.max_tokens <= 64 for prompt in found} == {True}
 
 
 def test_new_prompts_have_no_marker() -> None:

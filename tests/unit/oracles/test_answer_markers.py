@@ -7,6 +7,7 @@ from oracles.answers import FOREIGN, judge
 from tests.support.histories import Run, clean_run
 
 OWN, OTHER = (11, 12, 13, 14), (31, 32, 33, 34)
+UNLIKELY = [-9.0, -9.0, -9.0, -9.0]
 
 
 def marked_run() -> tuple[Run, int]:
@@ -34,9 +35,18 @@ def test_answers_with_their_own_markers_pass() -> None:
 
 def test_answer_with_the_marker_of_another_prompt_is_foreign() -> None:
     run, one = marked_run()
-    run.change_request(one, token_ids=[*OTHER], logprobs=[-9.0, -9.0, -9.0, -9.0])
+    run.change_request(one, token_ids=[*OTHER], logprobs=UNLIKELY)
     result = judge(run.history())
     assert foreign(result) == [run.requests[one].id]
+
+
+def test_answer_with_another_marker_of_its_own_prefix_is_not_foreign() -> None:
+    run, one = marked_run()
+    other = next(each for each in run.requests if each.marker == OTHER and each.phase == "golden")
+    run.change_request(one, token_ids=[*OTHER], logprobs=UNLIKELY, first_block=other.first_block)
+    result = judge(run.history())
+    assert result.verdict is Verdict.FAIL
+    assert foreign(result) == []
 
 
 def test_golden_answer_with_the_marker_of_another_prompt_is_foreign() -> None:

@@ -8,11 +8,13 @@ import yaml
 from history.expected_findings import Expectation, ExpectedBug
 from history.phase_spec import Arrivals, Bursts, Closed, Poisson, Ramp, Steps
 from history.plan import RunPlan
+from history.scenario import WorkloadSpec
 from history.strict_yaml import dump_yaml
 from kvchaos.doctor.gpu import Card
 from kvchaos.planning.scale.capacity import RESERVE_BYTES
 from kvchaos.planning.scale.expected_at_scale import by_chance
-from kvchaos.planning.scale.run_scale import one_plan, served_model_size
+from kvchaos.planning.scale.marked_workloads import with_markers
+from kvchaos.planning.scale.run_scale import machine_for, one_plan, served_model_size
 from kvchaos.planning.scale.scale_plan import AMPLE, ScaledPlan
 from kvchaos.planning.scale.scaled_scenario import scaled_arrivals
 from kvchaos.planning.scale.scales import GIB, MIB, SCALES, SMALL, default_scale
@@ -123,6 +125,21 @@ def test_prompts_of_shared_prefixes_have_markers_where_a_real_model_serves_them(
         for name, spec in cell.scenario.workloads.items():
             kind = {"shared_prefix": "marked_prefix"}.get(spec.kind, spec.kind)
             assert plan.scenario.workloads[name].kind == kind, names(cell)
+
+
+def test_prompts_for_the_tiny_model_have_no_markers() -> None:
+    plan = one_plan(
+        load_scenario(find_scenario("evict-storm")), SMALL, machine_for(SMALL), served_model_size(SMALL)
+    )
+    assert {spec.kind for spec in plan.scenario.workloads.values()} == {"shared_prefix"}
+
+
+def test_prompts_without_room_for_a_marker_stay_as_they_are() -> None:
+    scenario = load_scenario(find_scenario("evict-storm"))
+    spec = WorkloadSpec(kind="shared_prefix", params={"suffix_tokens": 7})
+    assert (
+        with_markers(scenario.model_copy(update={"workloads": {"shared": spec}})).workloads["shared"] == spec
+    )
 
 
 def test_few_streams_keep_their_number_and_their_order() -> None:

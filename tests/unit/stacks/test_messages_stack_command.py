@@ -6,6 +6,7 @@ import pytest
 
 from history.scenario import ServerSettings
 from kvchaos.errors import UsageError
+from kvchaos.servers.served_model import hub_model
 from kvchaos.stacks.device import device_of
 from kvchaos.stacks.server_command import check_settings
 from tests.unit.stacks.test_server_command import launch
@@ -50,8 +51,9 @@ def test_unclear_batch_invariant_setting_is_named(text: str) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("--port 9", "KVCHAOS_GPU_ARGS: --port is set from the scenario; leave it out"),
-        ("--gpu_memory_utilization=0.5", "KVCHAOS_GPU_ARGS: --gpu-memory-utilization is set"),
+        ("--port 9", "KVCHAOS_GPU_ARGS: kvchaos sets --port itself; leave it out"),
+        ("--gpu_memory_utilization=0.5", "KVCHAOS_GPU_ARGS: kvchaos sets --gpu-memory-utilization"),
+        ("--tensor-parallel-size 2", "KVCHAOS_GPU_ARGS: kvchaos sets --tensor-parallel-size"),
         ("--seed '7", "KVCHAOS_GPU_ARGS is .*No closing quotation; write it as in a shell"),
     ],
 )
@@ -64,3 +66,8 @@ def test_unusable_arguments_for_gpu_servers_are_named(text: str, message: str) -
 def test_invalid_memory_share_is_named(text: str) -> None:
     with pytest.raises(UsageError, match=r"KVCHAOS_GPU_MEMORY_SHARE is .*above 0, at most 1$"):
         device_of("cuda", {"KVCHAOS_GPU_MEMORY_SHARE": text})
+
+
+def test_cache_of_unknown_size_is_named() -> None:
+    with pytest.raises(UsageError, match=r"KVCHAOS_GPU_ARGS: size of --kv-cache-dtype fp4 is unknown; use "):
+        hub_model({"KVCHAOS_GPU_ARGS": "--kv-cache-dtype=fp4"})

@@ -242,6 +242,18 @@ def test_the_size_of_a_token_is_read_from_a_model_that_was_fetched_before(tmp_pa
     assert hub_model({"HF_HOME": str(tmp_path)}).token_bytes == HUB_MODEL_TOKEN_BYTES
 
 
+@pytest.mark.parametrize(
+    ("arguments", "share"),
+    [("", 1.0), ("--kv-cache-dtype auto", 1.0), ("--kv-cache-dtype fp8", 0.5), ("--kv_cache_dtype=fp8", 0.5)],
+)
+def test_cache_of_smaller_numbers_takes_fewer_bytes(arguments: str, share: float, tmp_path: Path) -> None:
+    environ = {"KVCHAOS_GPU_ARGS": arguments, "HF_HOME": str(tmp_path)}
+    assert hub_model(environ).token_bytes == HUB_MODEL_TOKEN_BYTES * share
+    sizes = {"num_hidden_layers": 3, "num_attention_heads": 8, "hidden_size": 512, "dtype": "float16"}
+    (tmp_path / "config.json").write_text(json.dumps(sizes))
+    assert hub_model({**environ, "KVCHAOS_MODEL": str(tmp_path)}).token_bytes == 2 * 3 * 512 * 2 * share
+
+
 def test_folder_of_another_model_replaces_the_tiny_one(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{}")
     assert tiny_folder(tmp_path, {"KVCHAOS_TINY_MODEL": str(tmp_path)}) == tmp_path
