@@ -26,6 +26,7 @@ from kvchaos.stability.campaign_log import CampaignHeader, CampaignLog, resume_l
 from kvchaos.stability.campaign_records import CampaignRun, StabilityNight
 from kvchaos.stability.mix_sources import CONTROL, mix_of, one_server_mix
 from kvchaos.stability.night_counts import night_line, signature_lines
+from kvchaos.stability.night_repeats import known_failures
 from kvchaos.stability.run_mix import RunMix
 from kvchaos.stability.run_retention import keep_verdicts_only
 from kvchaos.stability.stability_report import stability_report
@@ -72,7 +73,7 @@ def soak_command(
         server=environment,
         workspace=Workspace(cache=cache, runs=log.folder, port=None),
         one_server=log.header.one_server,
-        known=frozenset(line.signature for line in past.signatures),
+        known=known_failures(past.signatures),
     )
     console = Console(stderr=True)
     clean_orphans(setup.workspace, console)

@@ -52,12 +52,12 @@ def campaign_run(
 
 
 def run_signatures(verdict: RunVerdict) -> list[RunSignature]:
-    """The causes that no fault declares, each signature once."""
-    found: dict[str, RunSignature] = {}
+    """The causes that no fault declares. A signature comes twice if a known bug explains a part of it."""
+    found: dict[tuple[str, bool], RunSignature] = {}
     for cause in verdict.causes:
         if not cause.explained_by:
             found.setdefault(
-                cause.signature,
+                (cause.signature, cause.unexplained),
                 RunSignature(signature=cause.signature, unexplained=cause.unexplained, bugs=cause.known_bugs),
             )
     return list(found.values())
@@ -118,27 +118,28 @@ def _own_name(server: str, build: str) -> str:
 def signature_lines(
     night: str, build: str, runs: Sequence[CampaignRun], server: str = ""
 ) -> list[SignatureCount]:
-    """One line for each signature, the most frequent first."""
-    by_signature: dict[str, list[tuple[CampaignRun, RunSignature]]] = {}
+    """One line for each signature, the most frequent first; two where only some of its runs are explained."""
+    by_signature: dict[tuple[str, bool], list[tuple[CampaignRun, RunSignature]]] = {}
     for run in runs:
         if run.infrastructure is None and run.repeat is None:
             for signature in run.signatures:
-                by_signature.setdefault(signature.signature, []).append((run, signature))
+                key = signature.signature, signature.unexplained
+                by_signature.setdefault(key, []).append((run, signature))
     lines = [
         SignatureCount(
             night=night,
             build=build,
             signature=name,
             count=len(found),
-            unexplained=any(signature.unexplained for _, signature in found),
+            unexplained=unexplained,
             bugs=sorted({bug for _, signature in found for bug in signature.bugs}),
             examples=[(run.scenario, run.seed, run.run) for run, _ in found[:EXAMPLES]],
-            repeats=repeat_result(runs, name),
+            repeats=repeat_result(runs, name) if unexplained else None,
             server=_own_name(server, build),
         )
-        for name, found in by_signature.items()
+        for (name, unexplained), found in by_signature.items()
     ]
-    return sorted(lines, key=lambda line: (-line.count, line.signature))
+    return sorted(lines, key=lambda line: (-line.count, line.signature, not line.unexplained))
 
 
 def kept_runs(runs: Sequence[CampaignRun]) -> set[str]:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 from history.scenario import Scenario
-from kvchaos.stability.campaign_records import CampaignRun, RepeatedFailure
+from kvchaos.stability.campaign_records import CampaignRun, RepeatedFailure, SignatureCount
 from kvchaos.stability.run_mix import NextRun, RunChoice
 from kvchaos.triage.failure_repeats import PlannedRepeat, RepeatOutcome, RepeatResult, classify, repeat_plan
 from kvchaos.triage.failure_signature import Observation
@@ -15,10 +15,15 @@ MOST_FAILURES = 3
 """New signatures of a night that are repeated: the night is for finding others, too."""
 
 
+def known_failures(counts: Iterable[SignatureCount]) -> frozenset[str]:
+    """Signatures of earlier nights that nothing explained: they were repeated then."""
+    return frozenset(count.signature for count in counts if count.unexplained)
+
+
 def next_repeat(
     runs: Sequence[CampaignRun], known: Collection[str], scenarios: Mapping[str, Scenario]
 ) -> NextRun | None:
-    """The repeat that the runs so far still need; None: none. `known`: signatures of earlier nights.
+    """The repeat that the runs so far still need; None: none. `known`: see `known_failures`.
 
     It follows from the runs alone, so an interrupted night goes on with the same.
     """
@@ -78,4 +83,5 @@ def repeat_result(runs: Sequence[CampaignRun], signature: str) -> RepeatResult |
 def _observation(run: CampaignRun, signature: str) -> Observation:
     if run.infrastructure is not None:
         return run.infrastructure
-    return "shows" if any(each.signature == signature for each in run.signatures) else "absent"
+    found = any(each.unexplained and each.signature == signature for each in run.signatures)
+    return "shows" if found else "absent"

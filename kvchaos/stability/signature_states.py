@@ -38,15 +38,18 @@ class TrackedSignature:
 def track_signatures(
     nights: Sequence[StabilityNight], counts: Sequence[SignatureCount]
 ) -> list[TrackedSignature]:
-    """State of each signature after the last night; without those that are gone for longer."""
+    """State of each signature after the last night; without those that are gone for longer.
+
+    What nothing explains has a state of its own: two bugs may have one signature, and only one be known.
+    """
     dates = sorted({night.night for night in nights})
     if not dates:
         return []
     position = {date: index for index, date in enumerate(dates)}
-    by_signature: dict[str, list[SignatureCount]] = {}
+    by_signature: dict[tuple[str, bool], list[SignatureCount]] = {}
     for count in sorted(counts, key=lambda each: each.night):
-        by_signature.setdefault(count.signature, []).append(count)
-    tracked = [_track(name, lines, position) for name, lines in by_signature.items()]
+        by_signature.setdefault((count.signature, count.unexplained), []).append(count)
+    tracked = [_track(name, lines, position) for (name, _), lines in by_signature.items()]
     return [each for each in tracked if each is not None]
 
 

@@ -105,10 +105,13 @@ def _states(history: StabilityHistory) -> Iterator[tuple[dict[str, str], float, 
     dates = [night.night for night in history.nights]
     for last, date in enumerate(dates):
         until = [count for count in history.signatures if count.night <= date]
-        for each in track_signatures(history.nights[: last + 1], until):
+        tracked = track_signatures(history.nights[: last + 1], until)
+        # What nothing explains comes last, so that its state stays.
+        tracked.sort(key=lambda each: each.latest.unexplained)
+        for signature, now in {each.signature: each.state for each in tracked}.items():
             for state in STATES:
-                labels = {"signature": each.signature, "oracle": oracle_of(each.signature), "state": state}
-                yield labels, float(each.state == state), date
+                labels = {"signature": signature, "oracle": oracle_of(signature), "state": state}
+                yield labels, float(now == state), date
 
 
 def _sorted(samples: Iterable[tuple[Mapping[str, str], float, str]]) -> list[TimedSample]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from history.verdict import Cause, FaultEffect, Outcome, RunVerdict
@@ -147,6 +148,16 @@ def test_signature_has_one_line_with_its_first_runs() -> None:
     (line,) = signature_lines("2026-11-30T02:00:00Z", "0.32.0", runs)
     assert (line.count, line.unexplained) == (6, True)
     assert line.examples == [("aborts", number, f"run-{number}") for number in range(4)]
+
+
+def test_unexplained_cause_is_counted_where_a_known_bug_has_its_signature_too() -> None:
+    both = verdict(causes=(cause(LEAK, unexplained=False), cause(LEAK), cause(LEAK)))
+    found = campaign_run(planned(), both, 1.0, None)
+    assert [each.unexplained for each in found.signatures] == [False, True]
+    runs = [run(0, LEAK), msgspec.structs.replace(found, run="run-1"), run(2, LEAK)]
+    unexplained, explained = signature_lines("2026-11-30T02:00:00Z", "0.32.0", runs)
+    assert (unexplained.unexplained, unexplained.count) == (True, 3)
+    assert (explained.unexplained, explained.count) == (False, 1)
 
 
 def test_server_is_named_only_where_the_version_does_not_name_it() -> None:

@@ -10,9 +10,15 @@ from msgspec.structs import replace
 from history.scenario import FaultSpec, Trigger
 from kvchaos.stability.campaign_records import CampaignRun, RepeatedFailure, RunSignature
 from kvchaos.stability.night_counts import night_line, signature_lines
-from kvchaos.stability.night_repeats import MOST_FAILURES, next_repeat, repeat_result, without_faults
+from kvchaos.stability.night_repeats import (
+    MOST_FAILURES,
+    known_failures,
+    next_repeat,
+    repeat_result,
+    without_faults,
+)
 from kvchaos.triage.failure_repeats import Variant
-from tests.support.stability_nights import campaign_run, stability_date, unexplained
+from tests.support.stability_nights import campaign_run, signature_line, stability_date, unexplained
 from tests.support.triage_runs import triage_scenario
 
 LEAK, DIED = "drained/blocks-leaked: gauge", "server-alive/died: server"
@@ -54,6 +60,13 @@ def test_new_failure_is_repeated_with_its_seed_other_seeds_and_without_faults() 
     third = next_repeat(runs[:4], (), SCENARIOS)
     assert third is not None
     assert third.choice.seed == runs[1].seed + 1
+
+
+def test_failure_is_repeated_although_a_known_bug_has_shown_its_signature() -> None:
+    known = known_failures([signature_line(19, LEAK, ["vllm-1"]), signature_line(19, DIED)])
+    assert known == {DIED}
+    assert next_repeat([failed(0, LEAK)], known, SCENARIOS) is not None
+    assert next_repeat([failed(0, DIED)], known, SCENARIOS) is None
 
 
 @pytest.mark.parametrize("cut", range(2, 7))

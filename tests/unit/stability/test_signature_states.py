@@ -70,6 +70,13 @@ def test_counts_are_of_tonight_and_of_all_nights() -> None:
     assert (found.tonight, found.total, found.first_night, found.last_night) == (5, 8, date(1), date(2))
 
 
+def test_unexplained_signature_is_new_although_a_known_bug_has_shown_it_each_night() -> None:
+    explained = [count(day) for day in range(1, 10)]
+    unexplained = msgspec.structs.replace(count(9), unexplained=True)
+    found = track_signatures([night(day) for day in range(1, 10)], [*explained, unexplained])
+    assert {each.latest.unexplained: each.state for each in found} == {False: "ongoing", True: "new"}
+
+
 def test_history_without_nights_has_no_signature() -> None:
     assert track_signatures([], []) == []
 

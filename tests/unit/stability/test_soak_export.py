@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -86,6 +87,41 @@ def test_each_signature_has_one_state_each_night(nights: dict[str, list[Sample]]
     states = {sample.labels["signature"]: sample.labels["state"] for sample in found if sample.value}
     assert states == {ONGOING: "ongoing", GONE: "gone", BACK: "back", NEW: "new"}
     assert sum(sample.value for sample in found) == len(states)
+
+
+def test_unexplained_state_is_exported_where_a_known_bug_has_the_signature_too() -> None:
+    history = soak_history()
+    both = [
+        msgspec.structs.replace(line, unexplained=not line.unexplained)
+        for line in history.signatures
+        if line.signature == NEW
+    ]
+    extended = StabilityHistory(history.nights, [*history.signatures, *both])
+    found = samples(exposition(soak_families(extended)))["kvchaos_soak_signature_state"]
+    states = [sample.labels["state"] for sample in last_night(found) if sample.labels["signature"] == NEW]
+    assert sorted(states) == ["back", "gone", "new", "ongoing"]
+
+
+def test_run_with_both_lines_of_a_signature_is_exported_once(campaign: Path) -> None:
+    read = read_campaign(campaign)
+    doubled = [
+        dataclasses.replace(
+            run,
+            logged=msgspec.structs.replace(
+                run.logged,
+                signatures=[
+                    changed
+                    for each in run.logged.signatures
+                    for changed in (each, msgspec.structs.replace(each, unexplained=not each.unexplained))
+                ],
+            ),
+        )
+        for run in read.runs
+    ]
+    text = exposition(campaign_families([dataclasses.replace(read, runs=doubled)]))
+    found = samples(text)["kvchaos_campaign_run_signature"]
+    labels = [tuple(sorted(sample.labels.items())) for sample in found]
+    assert len(labels) == len(set(labels)) > 0
 
 
 def test_oracle_of_a_signature_is_exported(nights: dict[str, list[Sample]]) -> None:
