@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,8 +20,18 @@ trap 'touch "$(dirname "$0")/cleaned"; exit 130' TERM INT HUP
 touch "$(dirname "$0")/started"
 for _ in $(seq 400); do sleep 0.05; done
 """
-"""It ends by itself, too: a shell cannot trap a signal that was ignored when it started."""
 DEADLINE_S = 10.0
+
+
+@pytest.fixture(autouse=True)
+def signals_not_ignored() -> Iterator[None]:
+    """A shell cannot trap a signal that was ignored at its start, such as SIGINT of a background job."""
+    ignored = [number for number in SIGNALS if signal.getsignal(number) is signal.SIG_IGN]
+    for number in ignored:
+        signal.signal(number, signal.SIG_DFL)
+    yield
+    for number in ignored:
+        signal.signal(number, signal.SIG_IGN)
 
 
 @pytest.mark.parametrize("number", SIGNALS, ids=lambda number: number.name)
