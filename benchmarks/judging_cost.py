@@ -13,21 +13,19 @@ from __future__ import annotations
 
 import argparse
 import math
-import os
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
+from benchmarks.measured_machine import machine_line
 from benchmarks.process_watch import MemoryWatch
 from benchmarks.soak.soak_plan import REQUESTS_PER_S
 from benchmarks.soak.soak_writer import write_soak
 from kvchaos.errors import Interrupted, interrupts
-from kvchaos.planning.run_plan import host
 from kvchaos.report.text_tables import markdown_table, replace_between
 
 ROOT = Path(__file__).parents[1]
@@ -119,8 +117,7 @@ def report(costs: Sequence[JudgingCost]) -> str:
     exponent = growth(costs)
     note = "" if exponent is None else f" (time grows with size to the power of {exponent:.2f})"
     return (
-        f"{datetime.now(UTC):%Y-%m-%d}, Python {sys.version.split()[0]}; {host()}; "
-        f"load of the machine {os.getloadavg()[1]:.1f} (5 minutes).\n\n"
+        f"{machine_line()}\n\n"
         f"{markdown_table(HEADINGS, rows)}\n"
         f"- {TARGET_SIZE:,} requests in {TARGET_S:g} s and {TARGET_MIB:g} MiB: {target}\n"
         f"- linear: {labels[is_linear(costs)]}{note}\n"

@@ -12,17 +12,16 @@ code 0: the client was on time, had processor time to spare, and its memory grew
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import get_args
 
 import msgspec
 
+from benchmarks.measured_machine import machine_line
 from benchmarks.watched_load import MAX_GROWTH_MIB, LoadNotMeasured, WatchedLoad, send_watched
 from history import layout
 from history.latency import Quantiles, waits_ms
@@ -32,7 +31,6 @@ from history.records import ClientRecord
 from history.scenario import ClientKind, WorkloadSpec
 from kvchaos.errors import Interrupted, UsageError, interrupts
 from kvchaos.planning.open_file_limits import needs_of_client_bench, raise_limit
-from kvchaos.planning.run_plan import host
 from kvchaos.report.text_tables import markdown_table, replace_between
 from loadtests.mock.mock_process import Fixed, MockFailed, MockServer, Settings
 
@@ -137,8 +135,7 @@ def report(found: StreamLoad) -> str:
     )
     labels = {True: "yes", False: "no"}
     return (
-        f"{datetime.now(UTC):%Y-%m-%d}, Python {sys.version.split()[0]}; {host()}; "
-        f"load of the machine {os.getloadavg()[1]:.1f} (5 minutes).\n\n"
+        f"{machine_line()}\n\n"
         f"{markdown_table(HEADINGS, [row])}\n"
         f"- on time (none queued by the client, at most {LATE_P99_MS:g} ms late, 99th percentiles): "
         f"{labels[found.on_time]}\n"

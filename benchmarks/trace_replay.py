@@ -12,21 +12,19 @@ not grow, else 1; 3 when it could not be measured.
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
+from benchmarks.measured_machine import machine_line
 from benchmarks.watched_load import MAX_GROWTH_MIB, MIB, LoadNotMeasured, MemoryUse, send_watched
 from history.latency import Quantiles
 from history.phase_spec import PhaseSpec, Recorded
 from history.plan import RunPlan, load_only_plan
 from history.scenario import Param, WorkloadSpec
 from kvchaos.errors import Interrupted, interrupts
-from kvchaos.planning.run_plan import host
 from kvchaos.report.text_tables import markdown_table, replace_between
 from loadtests.mock.mock_process import Fixed, MockFailed, MockServer, Settings
 from loadtests.traces.synthetic import entries, mooncake
@@ -137,8 +135,7 @@ def report(found: TraceReplay) -> str:
     )
     labels = {True: "yes", False: "no"}
     return (
-        f"{datetime.now(UTC):%Y-%m-%d}, Python {sys.version.split()[0]}; {host()}; "
-        f"load of the machine {os.getloadavg()[1]:.1f} (5 minutes).\n\n"
+        f"{machine_line()}\n\n"
         f"{markdown_table(HEADINGS, [row])}\n"
         f"- memory bounded (at most {MAX_GROWTH_MIB:g} MiB more than in the first tenth): "
         f"{labels[found.memory.bounded]}\n"

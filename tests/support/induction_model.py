@@ -68,10 +68,10 @@ def codes() -> Weights:
     """A row of +1 and -1 for each of the 256 byte tokens."""
     rows = []
     for token in range(256):
-        word = 0
+        codeword = 0
         for bit in range(8):
-            word ^= (GOLAY << bit) if token >> bit & 1 else 0
-        bits = [word >> bit & 1 for bit in range(CODE - 1)]
+            codeword ^= (GOLAY << bit) if token >> bit & 1 else 0
+        bits = [codeword >> bit & 1 for bit in range(CODE - 1)]
         rows.append([*bits, sum(bits) % 2])
     return (2 * np.array(rows) - 1).astype(np.float32)
 
