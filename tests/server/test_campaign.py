@@ -248,7 +248,7 @@ def test_aborted_queued_requests_are_never_computed(campaigns: Campaigns) -> Non
     left = [record for record in run.history.requests if record.outcome == "aborted"]
     assert len(left) > 50
     notes = given_up(run.history)
-    # A few find a free place at once.
+    # Others leave before the engine receives them, or are scheduled first.
     queued = [record for record in left if record.id in notes and notes[record.id].states == ["queued"]]
     assert len(queued) > 5
     assert not any(record.token_ids for record in queued)
