@@ -47,7 +47,7 @@ class Bisection(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     tries: int
     """Runs without the failure after which a release counts as free of it."""
     miss: float
-    """Probability that a failure of the estimated rate does not show in so many runs."""
+    """Probability that a failure of the lowest rate of any server does not show in so many runs."""
     releases: list[ExaminedRelease]
     """In the order of their versions."""
     found: ShowingReleases | None
@@ -60,7 +60,7 @@ def bisection_lines(bisection: Bisection) -> Iterator[str]:
     yield f"rate at the start: {rate_text(bisection.rate)}"
     yield (
         f"a release is free of it after {bisection.tries} runs without it; "
-        f"a failure of this rate is missed with a probability of {bisection.miss:.2%}"
+        f"a failure of the lowest rate seen is missed with a probability of {bisection.miss:.2%}"
     )
     for release in bisection.releases:
         yield f"  {release.server:12} {_text(release)}"

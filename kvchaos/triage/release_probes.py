@@ -9,7 +9,7 @@ from kvchaos.servers.server_registry import ServerEnv
 from kvchaos.triage.bisection_result import Bisection, ExaminedRelease, ShowingReleases
 from kvchaos.triage.failure_repeats import RateOfRuns
 from kvchaos.triage.failure_signature import FailureSignature
-from kvchaos.triage.occurrence_rate import AcceptanceRule, OccurrenceRate, tries_for
+from kvchaos.triage.occurrence_rate import MAX_TRIES, AcceptanceRule, OccurrenceRate, tries_for
 from kvchaos.triage.release_bisection import ReleaseRange, bisect_releases
 from kvchaos.triage.repeated_trials import (
     ConductedRun,
@@ -45,23 +45,45 @@ class ReleaseProber:
         found: ShowingReleases | None = None
         try:
             rate = self._trials.first_rate(self._subject(start), FIRST_RUNS)
-            rule = AcceptanceRule(tries_for(rate.estimate), 1)
             results[start] = "shows"
-            found = self._names(self._search(results, rule))
+            found = self._names(self._range(start, results, absent))
         except BudgetSpent:
             rate = self._trials.rate(self._servers[start].name)
             if not rate.shown:
                 raise NotShownAgain(rate) from None
-        tries = tries_for(rate.estimate)
+        lowest = self._lowest_rate(start, results)
+        tries = _tries(lowest)
         return Bisection(
             run=run,
             failure=failure,
             rate=RateOfRuns.of(rate),
             tries=tries,
-            miss=round((1 - rate.estimate) ** tries, 5),
+            miss=round((1 - lowest) ** tries, 5),
             releases=[self._examined(index, results, absent) for index in range(len(self._servers))],
             found=found,
         )
+
+    def _range(self, start: int, results: dict[int, Decision], given: Collection[int]) -> ReleaseRange:
+        """The range, with enough runs of its neighbours for the lowest rate that a release showed."""
+        while True:
+            found = self._search(results, self._rule(start, results))
+            rule = self._rule(start, results)
+            neighbours = [
+                index
+                for index in (found.absent_before, found.absent_after)
+                if index is not None and index not in given
+            ]
+            results |= {index: self._trials.decide(self._subject(index), rule) for index in neighbours}
+            if all(results[index] == "absent" for index in neighbours):
+                return found
+
+    def _rule(self, start: int, results: Mapping[int, Decision]) -> AcceptanceRule:
+        return AcceptanceRule(_tries(self._lowest_rate(start, results)), 1)
+
+    def _lowest_rate(self, start: int, results: Mapping[int, Decision]) -> float:
+        """The estimate for the first server, or a lower one for another on which a run missed the failure."""
+        rates = {index: self._trials.rate(self._servers[index].name) for index in (start, *results)}
+        return min(rate.estimate for index, rate in rates.items() if index == start or rate.flaky)
 
     def _search(self, results: dict[int, Decision], rule: AcceptanceRule) -> ReleaseRange:
         probes = bisect_releases(len(self._servers), results)
@@ -101,3 +123,7 @@ class ReleaseProber:
             absent_after=None if found.absent_after is None else names[found.absent_after],
             untested=[names[index] for index in found.untested],
         )
+
+
+def _tries(rate: float) -> int:
+    return min(tries_for(rate), MAX_TRIES)

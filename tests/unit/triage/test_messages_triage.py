@@ -116,7 +116,7 @@ def test_bisection_prints_the_range_and_the_runs_of_each_release() -> None:
         "failure: server-alive/died: server",
         "rate at the start: 5 of 5 runs, rate 0.57 to 1.00 (95 %)",
         "a release is free of it after 2 runs without it; "
-        "a failure of this rate is missed with a probability of 0.69%",
+        "a failure of the lowest rate seen is missed with a probability of 0.69%",
         "  0.17.0       absent, as given",
         "  0.18.0       shows, 5 of 5 runs",
         "  0.19.1       absent, 0 of 2 runs",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -57,6 +58,26 @@ def test_release_without_the_failure_is_run_until_a_miss_is_below_one_percent(
     assert result.miss < 0.01
     assert {each.runs for each in result.releases if each.decision == "absent"} == {2}
     assert {each.runs for each in result.releases if each.decision == "shows"} == {1, 5}
+
+
+def test_release_that_shows_it_more_rarely_adds_runs_of_the_next_one(
+    tmp_path: Path, servers: list[ServerEnv]
+) -> None:
+    """0.24.0 shows it in every second run, and so does 0.25.0, whose first two runs miss it."""
+    runs: Counter[str] = Counter()
+
+    def observe(server: ServerEnv) -> Observation:
+        runs[server.name] += 1
+        rare = {"0.24.0": (2,), "0.25.0": (3, 5)}.get(server.name)
+        if rare is None:
+            return in_range(server)
+        return "shows" if runs[server.name] in rare else "absent"
+
+    result = bisected(servers, LoggedTrials(tmp_path), observe)
+    assert result.found is not None
+    assert (result.found.last, result.found.absent_after) == ("0.25.0", "0.26.0")
+    assert runs["0.26.0"] == result.tries > 2
+    assert result.miss < 0.01
 
 
 def test_flaky_failure_finds_the_same_releases(tmp_path: Path, servers: list[ServerEnv]) -> None:
