@@ -32,6 +32,7 @@ from oracles import (
 )
 from oracles.findings import Rule
 from oracles.laws import relations
+from oracles.strikes import kinds_that_struck
 
 NEVER_ENDED = tuple(transfer_invariants.NEVER_ENDED.values())
 
@@ -198,6 +199,25 @@ def signature(finding: Finding, raised: Raised | None = None) -> str:
     subject = finding.subject
     what = parse_key(subject.name)[0] if subject.kind == "metric" else subject.kind
     return f"{finding.rule}: {what}"
+
+
+WRONG_ANSWERS = frozenset(rule.id for rule in answers.RULES)
+STRUCK_BY = " struck by "
+
+
+def with_kinds(history: History, signature: str, findings: Sequence[Finding]) -> str:
+    """The signature of wrong answers with the kinds of faults that can have touched all of them.
+
+    Nothing else tells the causes of wrong answers apart.
+    """
+    wrong = [finding for finding in findings if finding.rule in WRONG_ANSWERS]
+    kinds = kinds_that_struck(history, wrong) if wrong else []
+    return f"{signature}{STRUCK_BY}{', '.join(kinds)}" if kinds else signature
+
+
+def without_kinds(signature: str) -> str:
+    """The signature without the kinds of faults."""
+    return signature.partition(STRUCK_BY)[0]
 
 
 def first_raised(history: History, line: int) -> Raised | None:

@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from msgspec.structs import replace
 
 from history.expected_findings import Expectation, ExpectedBug
 from history.metrics import parse_key
 from history.verdict import BugResult, Cause, Finding, OracleResult, Subject
-from oracles.causes import signature
+from oracles.causes import signature, without_kinds
 from oracles.findings import oracle_of
+
+Distinguish = Callable[[str, Sequence[Finding]], str]
+"""Returns a signature with what else tells the cause of some findings apart."""
 
 
 def by_bugs(
-    results: Sequence[OracleResult], expectation: Expectation, causes: Sequence[Cause]
+    results: Sequence[OracleResult],
+    expectation: Expectation,
+    causes: Sequence[Cause],
+    distinguish: Distinguish,
 ) -> list[Cause]:
     """The causes with the known bugs that explain them.
 
@@ -24,12 +30,11 @@ def by_bugs(
     """
     findings: dict[str, list[Finding]] = defaultdict(list)
     for finding in (finding for result in results for finding in result.findings):
-        if not finding.is_accounted:
-            findings[finding.rule].append(finding)
+        findings[finding.rule].append(finding)
     return [
-        _marked(part, bugs, expectation)
+        _marked(replace(part, signature=distinguish(part.signature, its)), bugs, expectation)
         for cause in causes
-        for part, bugs in _parts(cause, findings[cause.rule], _covering(cause.rule, expectation))
+        for part, its, bugs in _parts(cause, findings[cause.rule], _covering(cause.rule, expectation))
     ]
 
 
@@ -60,28 +65,29 @@ def _regex(pattern: str) -> re.Pattern[str]:
 
 def _parts(
     cause: Cause, findings: Sequence[Finding], covering: Sequence[ExpectedBug]
-) -> Iterator[tuple[Cause, list[ExpectedBug]]]:
-    """A cause divided by the bugs that match the subjects of its findings.
+) -> Iterator[tuple[Cause, Sequence[Finding], list[ExpectedBug]]]:
+    """A cause divided by the bugs that match the subjects of its findings, with these findings.
 
     Findings that are not stored, or that a fault explains, belong to the first part.
     """
     groups: dict[tuple[str, ...], list[Finding]] = defaultdict(list)
-    for finding in findings:
+    for finding in (finding for finding in findings if not finding.is_accounted):
         ids = tuple(bug.id for bug in covering if _may_be(bug, finding))
         groups[ids].append(finding)
     if cause.explained_by or not groups:
-        yield cause, list(covering)
+        yield cause, findings, list(covering)
         return
     others = cause.violations - sum(map(len, groups.values()))
     for number, (ids, group) in enumerate(groups.items()):
         bugs = [bug for bug in covering if bug.id in ids]
         if number == 0:
-            yield replace(cause, violations=len(group) + max(others, 0)), bugs
+            yield replace(cause, violations=len(group) + max(others, 0)), group, bugs
         else:
             yield (
                 replace(
                     cause, violations=len(group), signature=signature(group[0]), follow={}, inconclusive=[]
                 ),
+                group,
                 bugs,
             )
 
@@ -105,7 +111,7 @@ def _marked(cause: Cause, bugs: Sequence[ExpectedBug], expectation: Expectation)
 def _has_signature(bug: ExpectedBug, cause: Cause) -> bool:
     """Whether the cause has one of the bug's signatures of this rule, if there are any."""
     mine = [text for text in bug.signatures if text.partition(":")[0] == cause.rule]
-    return not mine or cause.signature in mine
+    return not mine or without_kinds(cause.signature) in mine
 
 
 def _result(bug: ExpectedBug, broken: Mapping[str, int], causes: Sequence[Cause]) -> BugResult:

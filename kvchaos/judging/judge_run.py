@@ -10,6 +10,7 @@ import gc
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -41,7 +42,7 @@ from kvchaos.report.history_tables import coverage_text, latency_text
 from kvchaos.report.html.report_page import report_html
 from kvchaos.report.verdict_text import junit_xml, summary_text
 from oracles import ORIGINS, judges_of
-from oracles.causes import causes, following
+from oracles.causes import causes, following, with_kinds
 from oracles.effects.declared import attributed, explain
 from oracles.findings import Oracle, shortened
 from oracles.load_client import limited
@@ -60,7 +61,8 @@ def judge(history: History, oracles: Sequence[Oracle] | None = None) -> RunVerdi
     judged = [run_oracle(oracle, history) for oracle in oracles or judges_of(plan)]
     unattributed = causes(history, judged)
     marked, effects = explain(history, judged, following(judged, unattributed))
-    found = by_bugs(marked, plan.expectation, attributed(unattributed, marked))
+    attributed_causes = attributed(unattributed, marked)
+    found = by_bugs(marked, plan.expectation, attributed_causes, partial(with_kinds, history))
     results = [replace(result, findings=shortened(result.findings)) for result in marked]
     cut = cut_short(history) or limited(history)
     outcome, reasons = evaluate(results, plan.expectation, cut, found, effects)

@@ -12,7 +12,7 @@ from typing import Literal, get_args
 import msgspec
 
 from history.verdict import Cause, Finding, RunVerdict
-from oracles.causes import signature
+from oracles.causes import signature, without_kinds
 
 Infrastructure = Literal["client", "environment", "server start"]
 Observation = Literal["shows", "absent", "client", "environment", "server start"]
@@ -76,13 +76,15 @@ def infrastructure_failure(verdict: RunVerdict) -> InfrastructureFailure | None:
 def shows(verdict: RunVerdict, wanted: FailureSignature) -> bool:
     """Whether one of the causes has the signature.
 
-    A finding that a fault declares is no failure that no fault declared.
+    A finding that a fault declares is no failure that no fault declared. The kinds of faults that struck do not
+    count: a smaller scenario may have fewer of them, and another seed others.
     """
+    text = without_kinds(wanted.signature)
     causes = (cause for cause in verdict.causes if wanted.declared or not cause.explained_by)
-    if any(cause.signature == wanted.signature for cause in causes):
+    if any(without_kinds(cause.signature) == text for cause in causes):
         return True
     # Known bugs of the release divide the findings of a rule into causes: another release divides otherwise.
-    return any(signature(finding) == wanted.signature for finding in _findings(verdict, wanted))
+    return any(signature(finding) == text for finding in _findings(verdict, wanted))
 
 
 def _findings(verdict: RunVerdict, wanted: FailureSignature) -> Iterator[Finding]:

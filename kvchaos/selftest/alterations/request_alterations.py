@@ -13,8 +13,8 @@ from history.reader import History
 from history.records import FaultRecord, RequestRecord
 from kvchaos.selftest.alterations.alteration import answered_request, with_request, with_scenario
 from oracles import accounting, answers, blast, endings, outcomes, performance
-from oracles.blast import strikes_of
 from oracles.findings import Alteration, Rule
+from oracles.strikes import strikes_of, struck_lines
 from oracles.views.timeline import end_ns
 
 
@@ -56,7 +56,7 @@ def _served_what_nobody_can(history: History) -> History:
 
 
 def _bystander_fails(history: History) -> History:
-    strikes = strikes_of(history)
+    strikes = strikes_of(history, struck_lines(history))
     bystander = next(
         record
         for record in history.requests

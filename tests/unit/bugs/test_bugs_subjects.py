@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 from packaging.version import Version
 
@@ -42,9 +44,13 @@ def shrank(*keys: str, rule: str = DECREASED) -> tuple[list[OracleResult], list[
     return [result], [Cause(rule=rule, signature=f"{rule}: {first}", violations=len(keys))]
 
 
+def unchanged(signature: str, findings: Sequence[Finding]) -> str:
+    return signature
+
+
 def outcome(expectation: Expectation, *keys: str) -> str:
     results, causes = shrank(*keys)
-    return evaluate(results, expectation, None, by_bugs(results, expectation, causes))[0]
+    return evaluate(results, expectation, None, by_bugs(results, expectation, causes, unchanged))[0]
 
 
 def test_a_finding_on_the_subject_of_the_bug_is_as_expected() -> None:
@@ -58,7 +64,7 @@ def test_a_finding_on_another_subject_is_not_as_expected(keys: tuple[str, ...]) 
 
 def test_finding_on_a_different_subject_is_a_separate_cause() -> None:
     results, causes = shrank(QUEUE, TOKENS, QUEUE)
-    found = by_bugs(results, expecting(BUG), causes)
+    found = by_bugs(results, expecting(BUG), causes, unchanged)
     assert [(each.signature, each.violations, each.known_bugs, each.unexplained) for each in found] == [
         (f"{DECREASED}: vllm:request_queue_time_seconds_sum", 2, ["vllm-1"], False),
         (f"{DECREASED}: vllm:prompt_tokens_total", 1, [], True),
@@ -68,7 +74,7 @@ def test_finding_on_a_different_subject_is_a_separate_cause() -> None:
 
 def test_finding_on_other_subjects_does_not_show_the_bug() -> None:
     results, causes = shrank(TOKENS)
-    found = by_bugs(results, expecting(BUG), causes)
+    found = by_bugs(results, expecting(BUG), causes, unchanged)
     assert [(bug.explains, bug.missing) for bug in bug_results(results, expecting(BUG), found)] == [
         ({}, [DECREASED])
     ]
@@ -77,7 +83,7 @@ def test_finding_on_other_subjects_does_not_show_the_bug() -> None:
 def test_findings_of_two_bugs_are_two_causes() -> None:
     other = BUG.model_copy(update={"id": "vllm-2", "subjects": {DECREASED: ("vllm:prompt_*",)}})
     results, causes = shrank(QUEUE, TOKENS)
-    assert [cause.known_bugs for cause in by_bugs(results, expecting(BUG, other), causes)] == [
+    assert [cause.known_bugs for cause in by_bugs(results, expecting(BUG, other), causes, unchanged)] == [
         ["vllm-1"],
         ["vllm-2"],
     ]
@@ -103,7 +109,7 @@ def test_findings_that_follow_from_a_death_are_not_another_cause() -> None:
         by_rule={DECREASED: 2},
     )
     causes = [Cause(rule=DECREASED, signature="x", violations=1)]
-    assert [cause.violations for cause in by_bugs(results, expecting(BUG), causes)] == [1]
+    assert [cause.violations for cause in by_bugs(results, expecting(BUG), causes, unchanged)] == [1]
 
 
 @pytest.mark.parametrize(

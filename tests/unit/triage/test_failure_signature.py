@@ -102,6 +102,15 @@ def test_declared_finding_is_no_failure_that_no_fault_declares() -> None:
     assert shows(declared, FailureSignature(rule="answers/differs", signature=differs, declared=True))
 
 
+def test_kinds_of_faults_that_struck_wrong_answers_do_not_matter_for_a_repeat() -> None:
+    wanted = FailureSignature(
+        rule="answers/differs", signature="answers/differs: request struck by copy_delay, evict"
+    )
+    assert shows(verdict(cause("answers/differs: request struck by evict")), wanted)
+    assert shows(verdict(cause("answers/differs: request")), wanted)
+    assert not shows(verdict(cause("answers/foreign: request struck by evict")), wanted)
+
+
 def finding(follows: str | None = None, explained_by: str | None = None) -> Finding:
     return Finding(
         rule="counters/decreased",
