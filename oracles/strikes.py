@@ -87,14 +87,10 @@ def _by_kind(history: History) -> Mapping[str, Strikes]:
     return {kind: strikes_of(history, fired) for kind, fired in lines.items()}
 
 
-@per_history
-def _by_id(history: History) -> Mapping[str, RequestRecord]:
-    return {record.id: record for record in history.requests}
-
-
 def kinds_that_struck(history: History, findings: Iterable[Finding]) -> list[str]:
     """Kinds of the faults that can have touched the requests of all of these findings, in order."""
-    records = [_by_id(history)[each.request] for each in findings if each.request in _by_id(history)]
+    requests = {finding.request for finding in findings}
+    records = [record for record in history.requests if record.id in requests]
     return sorted(
         kind
         for kind, strikes in _by_kind(history).items()
