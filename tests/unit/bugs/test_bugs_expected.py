@@ -104,7 +104,7 @@ RESOLVED: dict[tuple[str, str], tuple[set[str], set[str]]] = {
     ("0.18.0", "evict-storm"): ({"server-alive/died", "counters/decrement-refused"}, set()),
     ("0.19.1", "evict-storm"): ({"accounting/prompt-tokens-by-source"}, set()),
     ("0.19.1", "mid-prefill-preemption"): ({"progress/deadlock"}, {"accounting/prompt-tokens-by-source"}),
-    ("0.22.1", "mid-prefill-preemption"): ({"progress/deadlock"}, set()),
+    ("0.22.1", "mid-prefill-preemption"): (set(), {"progress/deadlock"}),
     ("0.24.0", "mid-prefill-preemption"): (set(), set()),
     ("0.22.1", "parameter-mix"): (
         {"outcomes"},

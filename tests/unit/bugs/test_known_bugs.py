@@ -87,7 +87,7 @@ def test_a_bug_is_named_as_upstream_names_it(name: str, reference: str) -> None:
         # It shows in other scenarios, too, but not for certain.
         ("vllm-36533", "kvchaos run mid-prefill-preemption --server 0.18.0"),
         ("vllm-49118", "kvchaos run abort-queued --server 0.26.0"),
-        ("unreported-deadlock-of-long-prompts", "kvchaos run mid-prefill-preemption --server 0.22.1"),
+        ("unreported-deadlock-of-long-prompts", "kvchaos run mid-prefill-preemption --server 0.21.0"),
         ("vllm-36451", None),
     ],
 )
