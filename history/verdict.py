@@ -162,7 +162,7 @@ class Cause(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
 
     rule: str
     signature: str
-    """The same for the same bug, across seeds, scenarios and machines."""
+    """The same for the same bug, across seeds and machines. See docs/verdicts.md."""
     violations: int
     follow: dict[str, int] = {}
     """Rules that were broken because of it, and how often."""

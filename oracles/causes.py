@@ -32,7 +32,7 @@ from oracles import (
 )
 from oracles.findings import Rule
 from oracles.laws import relations
-from oracles.strikes import kinds_that_struck
+from oracles.strikes import kinds_before
 
 NEVER_ENDED = tuple(transfer_invariants.NEVER_ENDED.values())
 
@@ -202,22 +202,22 @@ def signature(finding: Finding, raised: Raised | None = None) -> str:
 
 
 WRONG_ANSWERS = frozenset(rule.id for rule in answers.RULES)
-STRUCK_BY = " struck by "
+AFTER = " after "
 
 
 def with_kinds(history: History, signature: str, findings: Sequence[Finding]) -> str:
-    """The signature of wrong answers with the kinds of faults that can have touched all of them.
+    """The signature of wrong answers with the kinds of faults that struck blocks before all of them.
 
     Nothing else tells the causes of wrong answers apart.
     """
     wrong = [finding for finding in findings if finding.rule in WRONG_ANSWERS]
-    kinds = kinds_that_struck(history, wrong) if wrong else []
-    return f"{signature}{STRUCK_BY}{', '.join(kinds)}" if kinds else signature
+    kinds = kinds_before(history, wrong) if wrong else []
+    return f"{signature}{AFTER}{', '.join(kinds)}" if kinds else signature
 
 
 def without_kinds(signature: str) -> str:
     """The signature without the kinds of faults."""
-    return signature.partition(STRUCK_BY)[0]
+    return signature.partition(AFTER)[0]
 
 
 def first_raised(history: History, line: int) -> Raised | None:

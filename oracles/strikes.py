@@ -6,15 +6,17 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from history.protocol.evidence import ContentDamaged, CopyDelayed, CopyFired, LoadBlocksFailed, LoadFailed
 from history.reader import History, per_history
 from history.records import FaultRecord, RequestRecord
 from history.verdict import Finding
 from oracles.faults_fired import delay_ns, is_real
-from oracles.views.incarnations import OUTSIDE
+from oracles.views.incarnations import OUTSIDE, incarnations
 from oracles.views.struck_requests import by_name, names_of
 from oracles.views.timeline import end_ns
 
 NEVER = float("inf")
+LOST_CONTENT = (ContentDamaged, LoadBlocksFailed, LoadFailed, CopyFired)
 
 
 @dataclass(slots=True)
@@ -35,8 +37,11 @@ class Strikes:
 
     def can_have_touched(self, record: RequestRecord) -> bool:
         """Whether this request, or a block that it may have read, was struck before its end."""
+        return self.nameless_ns <= end_ns(record) or self.has_struck(record)
+
+    def has_struck(self, record: RequestRecord) -> bool:
+        """The same by the strikes that name a request."""
         since = min(
-            self.nameless_ns,
             self.requests.get(record.id, NEVER),
             self.blocks.get(record.first_block or "", NEVER),
         )
@@ -80,19 +85,39 @@ def _earliest(times: dict[str, float], key: str, t_ns: int) -> None:
 
 
 @per_history
-def _by_kind(history: History) -> Mapping[str, Strikes]:
-    lines: dict[str, list[FaultRecord]] = defaultdict(list)
+def _lost_content(history: History) -> Mapping[tuple[int, str], Strikes]:
+    """Strikes on the content of blocks, by life of the server and kind of fault."""
+    lines: dict[tuple[int, str], list[FaultRecord]] = defaultdict(list)
     for line in struck_lines(history):
-        lines[line.kind or ""].append(line)
-    return {kind: strikes_of(history, fired) for kind, fired in lines.items()}
+        if line.kind is not None and _loses_content(line):
+            lines[_life_at(history, line.t_ns), line.kind].append(line)
+    return {key: strikes_of(history, fired) for key, fired in lines.items()}
 
 
-def kinds_that_struck(history: History, findings: Iterable[Finding]) -> list[str]:
-    """Kinds of the faults that can have touched the requests of all of these findings, in order."""
+def _loses_content(line: FaultRecord) -> bool:
+    """Whether blocks were damaged, or a copy failed, was lost or was reported wrongly: not only late."""
+    return isinstance(line.firing, LOST_CONTENT) and not isinstance(line.firing, CopyDelayed)
+
+
+def _life_at(history: History, t_ns: int) -> int:
+    """How many lives of the server had begun: blocks do not outlive it."""
+    return sum(life.start_ns <= t_ns for life in incarnations(history))
+
+
+def kinds_before(history: History, findings: Iterable[Finding]) -> list[str]:
+    """Kinds of the faults that struck the content of blocks before all of these findings, sorted by name.
+
+    A finding is about a request. It counts if the fault struck this request, or one with its first block, in
+    the same life of the server.
+    """
     requests = {finding.request for finding in findings}
     records = [record for record in history.requests if record.id in requests]
-    return sorted(
-        kind
-        for kind, strikes in _by_kind(history).items()
-        if records and all(map(strikes.can_have_touched, records))
-    )
+    kinds = [
+        {
+            kind
+            for (life, kind), strikes in _lost_content(history).items()
+            if life == _life_at(history, record.start_ns) and strikes.has_struck(record)
+        }
+        for record in records
+    ]
+    return sorted(set.intersection(*kinds)) if kinds else []

@@ -15,7 +15,7 @@ from oracles.causes import signature, without_kinds
 from oracles.findings import oracle_of
 
 Distinguish = Callable[[str, Sequence[Finding]], str]
-"""Returns a signature with what else tells the cause of some findings apart."""
+"""Adds to a signature what distinguishes the cause of these findings."""
 
 
 def by_bugs(
@@ -32,9 +32,11 @@ def by_bugs(
     for finding in (finding for result in results for finding in result.findings):
         findings[finding.rule].append(finding)
     return [
-        _marked(replace(part, signature=distinguish(part.signature, its)), bugs, expectation)
+        _marked(replace(part, signature=distinguish(part.signature, part_findings)), bugs, expectation)
         for cause in causes
-        for part, its, bugs in _parts(cause, findings[cause.rule], _covering(cause.rule, expectation))
+        for part, part_findings, bugs in _parts(
+            cause, findings[cause.rule], _covering(cause.rule, expectation)
+        )
     ]
 
 
@@ -109,8 +111,11 @@ def _marked(cause: Cause, bugs: Sequence[ExpectedBug], expectation: Expectation)
 
 
 def _has_signature(bug: ExpectedBug, cause: Cause) -> bool:
-    """Whether the cause has one of the bug's signatures of this rule, if there are any."""
-    mine = [text for text in bug.signatures if text.partition(":")[0] == cause.rule]
+    """Whether the cause has one of the bug's signatures of this rule, if there are any.
+
+    The kinds of faults before wrong answers do not count.
+    """
+    mine = [without_kinds(text) for text in bug.signatures if text.partition(":")[0] == cause.rule]
     return not mine or without_kinds(cause.signature) in mine
 
 

@@ -12,6 +12,7 @@ from msgspec import Meta
 
 from history.jsonl import open_plain
 from kvchaos.errors import UsageError
+from oracles.causes import without_kinds
 
 ISSUES = "issues.yaml"
 
@@ -32,8 +33,14 @@ class IssueLinks:
     rules: tuple[IssueRule, ...] = ()
 
     def issue(self, signature: str) -> str | None:
-        """Address of the issue: the first rule that matches decides."""
-        matching = (rule.issue for rule in self.rules if fnmatchcase(signature, rule.signature))
+        """Address of the issue: the first rule that matches decides.
+
+        A rule without kinds of faults is for wrong answers after any of them.
+        """
+        texts = (signature, without_kinds(signature))
+        matching = (
+            rule.issue for rule in self.rules if any(fnmatchcase(text, rule.signature) for text in texts)
+        )
         return next(matching, None)
 
 

@@ -9,6 +9,7 @@ from kvchaos.stability.campaign_records import CampaignRun, RepeatedFailure, Sig
 from kvchaos.stability.run_mix import NextRun, RunChoice
 from kvchaos.triage.failure_repeats import PlannedRepeat, RepeatOutcome, RepeatResult, classify, repeat_plan
 from kvchaos.triage.failure_signature import Observation
+from oracles.causes import without_kinds
 
 SAME_SEED, OTHER_SEEDS, FAULTLESS = 2, 2, 1
 MOST_FAILURES = 3
@@ -83,5 +84,7 @@ def repeat_result(runs: Sequence[CampaignRun], signature: str) -> RepeatResult |
 def _observation(run: CampaignRun, signature: str) -> Observation:
     if run.infrastructure is not None:
         return run.infrastructure
-    found = any(each.unexplained and each.signature == signature for each in run.signatures)
+    # Without the faults of the run, no kind of fault can come before its wrong answers.
+    text = without_kinds(signature)
+    found = any(each.unexplained and without_kinds(each.signature) == text for each in run.signatures)
     return "shows" if found else "absent"

@@ -45,9 +45,10 @@ class Bisection(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     rate: RateOfRuns
     """On the server that the search starts from."""
     tries: int
-    """Runs without the failure after which a release counts as free of it."""
+    """Runs without the failure after which a neighbour of the range counts as free of it."""
     miss: float
-    """Probability that a failure of the lowest rate of any server does not show in so many runs."""
+    """Probability that a failure of the lowest rate does not show in so many runs: that of the start, or of a
+    server that showed it in some runs only."""
     releases: list[ExaminedRelease]
     """In the order of their versions."""
     found: ShowingReleases | None
@@ -59,7 +60,7 @@ def bisection_lines(bisection: Bisection) -> Iterator[str]:
     yield f"failure: {bisection.failure.signature}"
     yield f"rate at the start: {rate_text(bisection.rate)}"
     yield (
-        f"a release is free of it after {bisection.tries} runs without it; "
+        f"the neighbours of the range are free of it after {bisection.tries} runs without it; "
         f"a failure of the lowest rate seen is missed with a probability of {bisection.miss:.2%}"
     )
     for release in bisection.releases:

@@ -27,7 +27,8 @@ class FailureSignature(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
 
     rule: str
     signature: str
-    """As in `verdict.json`: the rule, then the exception and its frame, or the kind of subject."""
+    """As in `verdict.json`: the rule, then the exception and its frame, the metric or the kind of subject.
+    For wrong answers also the kinds of faults before them."""
     declared: bool = False
     """A fault declares all of its findings."""
 
@@ -53,11 +54,14 @@ def _signature(cause: Cause) -> FailureSignature:
 
 
 def chosen_signature(verdict: RunVerdict, wanted: str | None) -> FailureSignature | None:
-    """The signature that is `wanted` by its text or its rule; None for `wanted`: the first."""
-    for found in signatures_of(verdict):
-        if wanted in (None, found.signature, found.rule):
-            return found
-    return None
+    """The signature that is `wanted` by its text, its text without kinds of faults, or its rule.
+
+    None for `wanted`: the first.
+    """
+    found = signatures_of(verdict)
+    exact = (each for each in found if wanted in (None, each.signature))
+    alike = (each for each in found if wanted in (without_kinds(each.signature), each.rule))
+    return next(exact, None) or next(alike, None)
 
 
 def infrastructure_failure(verdict: RunVerdict) -> InfrastructureFailure | None:
@@ -76,8 +80,8 @@ def infrastructure_failure(verdict: RunVerdict) -> InfrastructureFailure | None:
 def shows(verdict: RunVerdict, wanted: FailureSignature) -> bool:
     """Whether one of the causes has the signature.
 
-    A finding that a fault declares is no failure that no fault declared. The kinds of faults that struck do not
-    count: a smaller scenario may have fewer of them, and another seed others.
+    A finding that a fault declares is no failure that no fault declared. The kinds of faults before wrong
+    answers do not count: a smaller scenario may have fewer of them, and another seed others.
     """
     text = without_kinds(wanted.signature)
     causes = (cause for cause in verdict.causes if wanted.declared or not cause.explained_by)

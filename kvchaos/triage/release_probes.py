@@ -9,7 +9,7 @@ from kvchaos.servers.server_registry import ServerEnv
 from kvchaos.triage.bisection_result import Bisection, ExaminedRelease, ShowingReleases
 from kvchaos.triage.failure_repeats import RateOfRuns
 from kvchaos.triage.failure_signature import FailureSignature
-from kvchaos.triage.occurrence_rate import MAX_TRIES, AcceptanceRule, OccurrenceRate, tries_for
+from kvchaos.triage.occurrence_rate import AcceptanceRule, OccurrenceRate, tries_for
 from kvchaos.triage.release_bisection import ReleaseRange, bisect_releases
 from kvchaos.triage.repeated_trials import (
     ConductedRun,
@@ -52,7 +52,7 @@ class ReleaseProber:
             if not rate.shown:
                 raise NotShownAgain(rate) from None
         lowest = self._lowest_rate(start, results)
-        tries = _tries(lowest)
+        tries = tries_for(lowest)
         return Bisection(
             run=run,
             failure=failure,
@@ -68,20 +68,20 @@ class ReleaseProber:
         while True:
             found = self._search(results, self._rule(start, results))
             rule = self._rule(start, results)
-            neighbours = [
-                index
-                for index in (found.absent_before, found.absent_after)
-                if index is not None and index not in given
-            ]
-            results |= {index: self._trials.decide(self._subject(index), rule) for index in neighbours}
-            if all(results[index] == "absent" for index in neighbours):
+            for index in (found.absent_before, found.absent_after):
+                if index is not None and index not in given:
+                    # Until its runs are made, it is not decided.
+                    del results[index]
+                    results[index] = self._trials.decide(self._subject(index), rule)
+            neighbours = [found.absent_before, found.absent_after]
+            if all(results[index] == "absent" for index in neighbours if index is not None):
                 return found
 
     def _rule(self, start: int, results: Mapping[int, Decision]) -> AcceptanceRule:
-        return AcceptanceRule(_tries(self._lowest_rate(start, results)), 1)
+        return AcceptanceRule(tries_for(self._lowest_rate(start, results)), 1)
 
     def _lowest_rate(self, start: int, results: Mapping[int, Decision]) -> float:
-        """The estimate for the first server, or a lower one for another on which a run missed the failure."""
+        """The estimate for the start, or a lower one of one that shows the failure in some runs only."""
         rates = {index: self._trials.rate(self._servers[index].name) for index in (start, *results)}
         return min(rate.estimate for index, rate in rates.items() if index == start or rate.flaky)
 
@@ -123,7 +123,3 @@ class ReleaseProber:
             absent_after=None if found.absent_after is None else names[found.absent_after],
             untested=[names[index] for index in found.untested],
         )
-
-
-def _tries(rate: float) -> int:
-    return min(tries_for(rate), MAX_TRIES)

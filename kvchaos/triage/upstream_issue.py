@@ -20,7 +20,7 @@ from kvchaos.triage.plain_command import plain_command
 from kvchaos.triage.shrunk_scenario import run_command_line
 from kvchaos.triage.triage_runner import StoredFailure
 from oracles import all_rules
-from oracles.causes import TRACEBACK, raised_below
+from oracles.causes import TRACEBACK, raised_below, without_kinds
 
 FINDINGS = 3
 """Findings of the cause that the text has."""
@@ -68,7 +68,7 @@ def issue_text(material: IssueMaterial) -> str:
 
 def title(stored: StoredFailure) -> str:
     """What goes wrong, in one line: the exception with its function, or else the rule and its metric."""
-    rule, _, what = stored.failure.signature.partition(": ")
+    rule, _, what = without_kinds(stored.failure.signature).partition(": ")
     if " in " in what:
         return f"{what} with KV offloading to CPU memory"
     name = rule.partition("/")[2].replace("-", " ")

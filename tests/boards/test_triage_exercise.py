@@ -29,7 +29,7 @@ CAUSES = {
     "crash": (DIED, "kvchaos run parameter-mix --server 0.23.0 --seed 1"),
     "hang": ("progress/deadlock: server", "kvchaos run lost-completion --server 0.32.0 --seed 11"),
     "wrong answers": (
-        "answers/not-golden: request",
+        "answers/not-golden: request after bit_flip",
         "kvchaos run corruption-canary --server 0.32.0 --seed 11",
     ),
 }

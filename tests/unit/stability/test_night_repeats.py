@@ -130,5 +130,17 @@ def test_failure_that_needs_its_faults_is_reported_as_such() -> None:
     assert result.only_with_faults
 
 
+def test_wrong_answers_that_also_come_without_faults_do_not_need_them() -> None:
+    wrong, bare = "answers/not-golden: request after load_failure", "answers/not-golden: request"
+    runs = [failed(0, wrong)]
+    for number, variant in enumerate(VARIANTS, start=1):
+        made_by = repeat(number, 0, variant, shows=True, signature=wrong)
+        shown = bare if variant == "without faults" else wrong
+        runs.append(replace(made_by, signatures=[unexplained(shown)]))
+    result = repeat_result(runs, wrong)
+    assert result is not None
+    assert (result.occurrence, result.only_with_faults) == ("always", False)
+
+
 def test_scenario_of_a_repeat_without_faults_has_none() -> None:
     assert without_faults(SCENARIOS["aborts"]).faults == ()

@@ -115,7 +115,7 @@ def test_bisection_prints_the_range_and_the_runs_of_each_release() -> None:
     assert list(bisection_lines(bisection(found))) == [
         "failure: server-alive/died: server",
         "rate at the start: 5 of 5 runs, rate 0.57 to 1.00 (95 %)",
-        "a release is free of it after 2 runs without it; "
+        "the neighbours of the range are free of it after 2 runs without it; "
         "a failure of the lowest rate seen is missed with a probability of 0.69%",
         "  0.17.0       absent, as given",
         "  0.18.0       shows, 5 of 5 runs",
