@@ -35,10 +35,12 @@ def report_of(*signatures: TrackedSignature, links: IssueLinks | None = None) ->
         (tracked("a/b: c", "back"), False),
         (tracked("a/b: c", bugs=["vllm-57596"]), False),
         (tracked("linked/b: c"), False),
+        (tracked("exact/b: request after evict"), False),
     ],
 )
 def test_text_is_for_new_signatures_without_explanation(signature: TrackedSignature, wanted: bool) -> None:
-    links = IssueLinks((IssueRule(signature="linked/*", issue="https://example.org/1"),))
+    rules = ("linked/*", "exact/b: request")
+    links = IssueLinks(tuple(IssueRule(signature=each, issue="https://example.org/1") for each in rules))
     assert bool(list(new_signatures(report_of(signature, links=links)))) == wanted
 
 

@@ -18,6 +18,8 @@ from kvchaos.triage.repeated_trials import ConductedRun, NotShownAgain
 from tests.support.fake_server_runs import register_fake
 from tests.support.triage_runs import FAILURE, LoggedTrials
 
+FIRST_TRIES = 2
+"""Runs of each release without the failure, as long as all others show it always."""
 NAMES = [f"0.{minor}.0" for minor in range(16, 33)]
 
 
@@ -77,6 +79,37 @@ def test_release_that_shows_it_more_rarely_adds_runs_of_the_next_one(
     assert result.found is not None
     assert (result.found.last, result.found.absent_after) == ("0.25.0", "0.26.0")
     assert runs["0.26.0"] == result.tries > 2
+    assert result.miss < 0.01
+
+
+@pytest.mark.parametrize("budget", range(12, 40))
+def test_release_whose_runs_are_not_all_made_does_not_count_as_free_of_it(
+    budget: int, tmp_path: Path, servers: list[ServerEnv]
+) -> None:
+    runs: Counter[str] = Counter()
+
+    def observe(server: ServerEnv) -> Observation:
+        runs[server.name] += 1
+        rare = {"0.18.0": (4,), "0.19.0": (2,), "0.24.0": (2,), "0.25.0": (3, 5)}.get(server.name)
+        if rare is None:
+            return in_range(server)
+        return "shows" if runs[server.name] in rare else "absent"
+
+    result = bisected(servers, LoggedTrials(tmp_path, RunBudget(1e9, runs=budget)), observe)
+    free = [(each.shown, each.runs) for each in result.releases if each.decision == "absent"]
+    assert [each for each in free if each != (0, FIRST_TRIES) and each < (0, result.tries)] == []
+    assert not any(shown for shown, _ in free)
+
+
+def test_rare_failure_gets_the_runs_that_its_rate_needs(tmp_path: Path, servers: list[ServerEnv]) -> None:
+    runs: Counter[str] = Counter()
+
+    def observe(server: ServerEnv) -> Observation:
+        runs[server.name] += 1
+        return "shows" if server.name == "0.20.0" and runs[server.name] == 1 else "absent"
+
+    result = bisected(servers, LoggedTrials(tmp_path), observe)
+    assert (result.rate.shown, result.rate.runs, result.tries) == (1, 10, 32)
     assert result.miss < 0.01
 
 
