@@ -73,9 +73,10 @@ def _parts(
     Findings that are not stored, or that a fault explains, belong to the first part.
     """
     groups: dict[tuple[str, ...], list[Finding]] = defaultdict(list)
-    for finding in (finding for finding in findings if not finding.is_accounted):
-        ids = tuple(bug.id for bug in covering if _may_be(bug, finding))
-        groups[ids].append(finding)
+    for finding in findings:
+        if not finding.is_accounted:
+            ids = tuple(bug.id for bug in covering if _may_be(bug, finding))
+            groups[ids].append(finding)
     if cause.explained_by or not groups:
         yield cause, findings, list(covering)
         return

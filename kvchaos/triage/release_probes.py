@@ -81,7 +81,7 @@ class ReleaseProber:
         return AcceptanceRule(tries_for(self._lowest_rate(start, results)), 1)
 
     def _lowest_rate(self, start: int, results: Mapping[int, Decision]) -> float:
-        """The estimate for the start, or a lower one of one that shows the failure in some runs only."""
+        """The estimate for the start, or that of a release with mixed runs if it is lower."""
         rates = {index: self._trials.rate(self._servers[index].name) for index in (start, *results)}
         return min(rate.estimate for index, rate in rates.items() if index == start or rate.flaky)
 
