@@ -47,7 +47,7 @@ class Bisection(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     tries: int
     """Runs without the failure after which a neighbour of the range counts as free of it."""
     miss: float
-    """Probability that so many runs miss a failure as rare as on the start, or on a release with mixed runs."""
+    """Probability that so many runs miss a failure as rare as on the start or a release with mixed runs."""
     releases: list[ExaminedRelease]
     """In the order of their versions."""
     found: ShowingReleases | None
