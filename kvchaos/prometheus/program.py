@@ -30,6 +30,8 @@ PROMETHEUS = Tool(
     trial=("--version",),
 )
 HOW_TO_GET = PROMETHEUS.how_to_get
+VERSION_S = 60.0
+"""A loaded machine reads the program, of more than 100 MB, from its disk."""
 
 
 def find_prometheus(environ: Mapping[str, str]) -> Path | None:
@@ -46,7 +48,7 @@ def version_of(program: Path) -> str:
     """Raises UsageError for what is no Prometheus."""
     try:
         completed = subprocess.run(
-            [program, "--version"], capture_output=True, text=True, check=True, timeout=10
+            [program, "--version"], capture_output=True, text=True, check=True, timeout=VERSION_S
         )
     except (OSError, subprocess.SubprocessError) as error:
         raise UsageError(f"{program}: cannot be run: {error}") from error

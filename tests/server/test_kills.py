@@ -14,7 +14,7 @@ from tests.server.kills import Kill, kill_in_time, planned
 
 pytestmark = pytest.mark.server
 
-COUNT = 3
+COUNT = 2
 SEED = 7
 
 
