@@ -310,6 +310,8 @@ class GpuRecord(Record, frozen=True, kw_only=True):
     """Memory errors that ECC could not correct, since the driver was loaded."""
     xids: tuple[int, ...] = ()
     """Critical errors since the last sample, by NVIDIA's XID numbers."""
+    host_pinned_bytes: Whole | None = None
+    """Memory of the host that drivers have pinned, of the whole machine. None in runs of earlier versions."""
 
 
 class Event(Record, frozen=True, kw_only=True):

@@ -1,6 +1,6 @@
-"""Did the GPUs stay healthy, and did the server give back the device memory that it took?
+"""Did the GPUs stay healthy, and did the server give back device memory and pinned memory?
 
-The driver's own account decides, not the server's. Device memory is compared between quiet moments of the
+The accounts of driver and kernel decide, not the server's. Memory is compared between quiet moments of the
 server's first and last incarnation.
 """
 
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from statistics import median
 
 from history.reader import History, per_history
@@ -40,7 +40,16 @@ MEMORY = Rule(
     (GPU, RESOURCES, EVENTS),
     "there are fewer than two quiet moments",
 )
-RULES = (XID, LOST, UNCORRECTED, MEMORY)
+PINNED_MIB = 512
+"""Staging buffers that a phase uses first. Not yet measured on a GPU."""
+PINNED = Rule(
+    f"{NAME}/pinned-memory",
+    f"Pinned host memory grows by at most {PINNED_MIB} MiB between the first quiet moment and the end.",
+    "operating system",
+    (GPU, RESOURCES, EVENTS),
+    "there are fewer than two quiet moments, or the kernel does not report pinned memory",
+)
+RULES = (XID, LOST, UNCORRECTED, MEMORY, PINNED)
 
 
 def judge(history: History) -> OracleResult:
@@ -53,6 +62,8 @@ def judge(history: History) -> OracleResult:
     for samples in cards.values():
         _errors(samples, found)
         _memory(history, samples, found)
+    # Each card's samples have the same account of the machine.
+    _pinned(history, next(iter(cards.values())), found)
     return found.result("; ".join(map(_text, cards.values())), gpus=len(cards))
 
 
@@ -95,13 +106,7 @@ def _errors(samples: Sequence[GpuRecord], found: Findings) -> None:
 
 
 def _memory(history: History, samples: Sequence[GpuRecord], found: Findings) -> None:
-    times = [sample.t_ns for sample in samples]
-    quiet: list[GpuRecord] = []
-    for moment in quiet_moments(history):
-        # A later sample may be of the next load.
-        at = bisect_right(times, moment.usage.t_ns) - 1
-        if at >= 0 and moment.usage.t_ns - times[at] <= FRESH_NS and samples[at].used_bytes is not None:
-            quiet.append(samples[at])
+    quiet = [each for each in _quiet(history, samples) if each.used_bytes is not None]
     if len(quiet) < 2:
         found.gap("no-quiet-moment", f"GPU {samples[0].index}: fewer than two quiet moments were sampled")
         return
@@ -113,6 +118,35 @@ def _memory(history: History, samples: Sequence[GpuRecord], found: Findings) -> 
         figures = {"mib": grown, "allowed": ROOM_MIB, "gpu": last.index}
         points = [(each.t_ns, float(each.used_bytes or 0)) for each in quiet]
         found.violation(MEMORY, SERVER, text, figures=figures, samples=points, t_ns=last.t_ns)
+
+
+def _pinned(history: History, samples: Sequence[GpuRecord], found: Findings) -> None:
+    quiet = [
+        (each.t_ns, each.host_pinned_bytes)
+        for each in _quiet(history, samples)
+        if each.host_pinned_bytes is not None
+    ]
+    if len(quiet) < 2:
+        found.gap("pinned-not-sampled", "pinned host memory was sampled at fewer than two quiet moments")
+        return
+    found.checked += 1
+    (_, first), (end_ns, last) = quiet[0], quiet[-1]
+    grown = (last - first) / MIB
+    if grown > PINNED_MIB:
+        text = f"pinned host memory grew by {grown:.0f} MiB, bound {PINNED_MIB} MiB"
+        figures = {"mib": grown, "allowed": PINNED_MIB}
+        points = [(t_ns, float(pinned)) for t_ns, pinned in quiet]
+        found.violation(PINNED, SERVER, text, figures=figures, samples=points, t_ns=end_ns)
+
+
+def _quiet(history: History, samples: Sequence[GpuRecord]) -> Iterator[GpuRecord]:
+    """A card's sample of each quiet moment."""
+    times = [sample.t_ns for sample in samples]
+    for moment in quiet_moments(history):
+        # A later sample may be of the next load.
+        at = bisect_right(times, moment.usage.t_ns) - 1
+        if at >= 0 and moment.usage.t_ns - times[at] <= FRESH_NS:
+            yield samples[at]
 
 
 def _text(samples: Sequence[GpuRecord]) -> str:
@@ -130,4 +164,6 @@ def _text(samples: Sequence[GpuRecord]) -> str:
     return ", ".join(parts)
 
 
-ORACLE = Oracle(NAME, "no GPU fails, and device memory does not leak", (GPU, RESOURCES, EVENTS), judge, RULES)
+ORACLE = Oracle(
+    NAME, "no GPU fails, and device and pinned memory do not leak", (GPU, RESOURCES, EVENTS), judge, RULES
+)

@@ -11,6 +11,7 @@ import msgspec
 import pynvml
 
 from history.records import GpuRecord
+from kvchaos.stacks.pinned_memory import pinned_bytes
 
 T = TypeVar("T")
 KIB = 1024
@@ -76,6 +77,7 @@ class GpuReader:
             name=self._names[index],
             driver=self._driver,
             xids=xids,
+            host_pinned_bytes=pinned_bytes(),
         )
         try:
             memory = pynvml.nvmlDeviceGetMemoryInfo(card)

@@ -151,6 +151,7 @@ def gpu_sample(now_ns: int = START_NS, index: int = 0, **changes: object) -> Gpu
         max_clock_mhz=1980,
         slowdowns=("power-cap",),
         uncorrected_errors=0,
+        host_pinned_bytes=32 << 30,
     )
     return msgspec.structs.replace(sample, **changes)
 

@@ -129,6 +129,8 @@ _OF_RESOURCES = (
 
 
 GPU_BYTES = 80 << 30
+TIER_BYTES = 32 << 30
+"""Of a tier that is pinned once, at the start of the server."""
 
 
 def _with_gpu(changes: Mapping[str, object], history: History) -> History:
@@ -143,6 +145,7 @@ def _with_gpu(changes: Mapping[str, object], history: History) -> History:
             used_bytes=GPU_BYTES // 2,
             total_bytes=GPU_BYTES,
             uncorrected_errors=0,
+            host_pinned_bytes=TIER_BYTES,
         )
         for usage in history.resources
     ]
@@ -160,6 +163,11 @@ _OF_GPUS = (
         gpu_health.MEMORY,
         "1 GiB more of a GPU is in use",
         partial(_with_gpu, {"used_bytes": GPU_BYTES // 2 + (1 << 30)}),
+    ),
+    Alteration(
+        gpu_health.PINNED,
+        "1 GiB more of the host is pinned",
+        partial(_with_gpu, {"host_pinned_bytes": TIER_BYTES + (1 << 30)}),
     ),
 )
 

@@ -12,7 +12,7 @@ from history.records import GpuRecord
 from history.verdict import Verdict
 from oracles import judges_of
 from oracles.findings import Rule
-from oracles.gpu_health import LOST, MEMORY, ORACLE, UNCORRECTED, XID, judge, slowed
+from oracles.gpu_health import LOST, MEMORY, ORACLE, PINNED, UNCORRECTED, XID, judge, slowed
 from tests.support.stored import DATA, unpack
 from tests.support.synthetic_records import gpu_sample
 
@@ -56,6 +56,27 @@ def test_fault_of_the_second_card_breaks_its_rule(
     assert result.verdict is Verdict.FAIL
     assert [finding.rule for finding in result.findings] == [rule.id]
     assert "GPU 1" in result.findings[0].text
+
+
+def test_host_memory_that_stays_pinned_is_a_leak_and_counts_once(green: History) -> None:
+    both = []
+    for index in range(2):
+        *earlier, last = cards(green, index)
+        both += [*earlier, msgspec.structs.replace(last, host_pinned_bytes=33 * GIB)]
+    [finding] = judge(on_gpu(green, both)).findings
+    assert (finding.rule, finding.figures["mib"]) == (PINNED.id, 1024)
+
+
+def test_pinned_memory_that_is_given_back_passes(green: History) -> None:
+    first, *others = cards(green)
+    more = [msgspec.structs.replace(each, host_pinned_bytes=33 * GIB) for each in others[:-1]]
+    assert judge(on_gpu(green, [first, *more, others[-1]])).verdict is Verdict.PASS
+
+
+def test_kernel_that_does_not_report_pinned_memory_leaves_it_unknown(green: History) -> None:
+    silent = [msgspec.structs.replace(card, host_pinned_bytes=None) for card in cards(green)]
+    result = judge(on_gpu(green, silent))
+    assert [gap.kind for gap in result.gaps] == ["gpu/pinned-not-sampled"]
 
 
 def test_errors_from_before_the_run_are_not_of_the_run(green: History) -> None:
