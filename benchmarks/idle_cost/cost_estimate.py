@@ -1,9 +1,7 @@
-"""The cost of the chaos module from rounds of blocks, with an interval over lives. Pure.
+"""The cost of the chaos module from pairs of blocks, with an interval over lives. Pure.
 
-A round is one block of the same prompts on each of three servers, one right after the other: two plain ones
-and one with the module. The cost compares the module with both plain servers, the control one plain server
-with the other. The servers of a life differ by chance, and rounds do not show how much: so the interval
-comes from the spread between lives.
+A pair has the same prompts on a plain server and on another one: with the module for the cost, plain as well
+for the control. The servers of a life differ by chance, so the interval comes from the spread between lives.
 """
 
 from __future__ import annotations
@@ -16,18 +14,9 @@ from typing import Literal
 
 from scipy.stats import t as student
 
-from benchmarks.idle_cost.measured_server import Block
+from benchmarks.idle_cost.block_figures import Block
+from benchmarks.idle_cost.measured_life import Life, Pair
 from kvchaos.bench.bench_analysis import CONFIDENCE
-
-
-@dataclass(frozen=True, slots=True)
-class Round:
-    """A block on each of the three servers."""
-
-    plain: Block
-    control: Block
-    """On the second plain server."""
-    module: Block
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,40 +65,36 @@ class FigureCost:
 
     figure: CostFigure
     plain: float
-    """Median over the blocks of both plain servers."""
+    """Median over the pairs of the cost."""
     module: float
     cost: Estimate
     control: Estimate
     """The cost of a plain server against the other: the error of the measurement."""
 
 
-def figure_costs(lives: Sequence[Sequence[Round]]) -> list[FigureCost]:
-    """The cost by each figure. Raises StatisticsError without rounds."""
+def figure_costs(lives: Sequence[Life]) -> list[FigureCost]:
+    """The cost by each figure. Raises StatisticsError without a life."""
     return [_figure_cost(figure, lives) for figure in FIGURES]
 
 
-def _figure_cost(figure: CostFigure, lives: Sequence[Sequence[Round]]) -> FigureCost:
-    rounds = [each for life in lives for each in life]
+def _figure_cost(figure: CostFigure, lives: Sequence[Life]) -> FigureCost:
+    pairs = [pair for life in lives for pair in life.costs]
     return FigureCost(
         figure,
-        plain=median(figure.shown(block) for each in rounds for block in (each.plain, each.control)),
-        module=median(figure.shown(each.module) for each in rounds),
-        cost=_estimate([median(_cost(figure, each) for each in life) for life in lives]),
-        control=_estimate([median(_control(figure, each) for each in life) for life in lives]),
+        plain=median(figure.shown(pair.plain) for pair in pairs),
+        module=median(figure.shown(pair.other) for pair in pairs),
+        cost=_estimate([_difference(figure, life.costs) for life in lives]),
+        control=_estimate([_difference(figure, life.controls) for life in lives]),
     )
 
 
-def _cost(figure: CostFigure, measured: Round) -> float:
-    plain = (log(figure.value(measured.plain)) + log(figure.value(measured.control))) / 2
-    return log(figure.value(measured.module)) - plain
-
-
-def _control(figure: CostFigure, measured: Round) -> float:
-    return log(figure.value(measured.control)) - log(figure.value(measured.plain))
+def _difference(figure: CostFigure, pairs: Sequence[Pair]) -> float:
+    """Typical over the pairs of a life: the median, which of two pairs is their mean."""
+    return median(log(figure.value(pair.other)) - log(figure.value(pair.plain)) for pair in pairs)
 
 
 def _estimate(logarithms: Sequence[float]) -> Estimate:
-    """Mean over lives with the interval of Student's t; one life has no interval."""
+    """Mean with the interval of Student's t; one value has no interval."""
     mean, count = fmean(logarithms), len(logarithms)
     error = inf
     if count > 1:

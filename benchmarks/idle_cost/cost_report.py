@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import fmean
-from typing import NamedTuple
+from typing import Literal
 
 import msgspec
 
 from benchmarks.idle_cost.cost_estimate import Estimate, FigureCost, Targets, answer
+from benchmarks.idle_cost.measured_life import IdleTime
 from benchmarks.idle_cost.module_states import ModuleState
 from kvchaos.bench.bench_analysis import CONFIDENCE
 from kvchaos.planning.run_plan import host
@@ -31,12 +32,8 @@ HEADINGS = (
 )
 
 
-class IdleTime(NamedTuple):
-    """Processor time of servers without a request, ms a second."""
-
-    plain: float
-    control: float
-    module: float
+Subject = Literal["engines", "servers"]
+"""What was compared: two engines in alternating steps, or whole servers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,12 +41,13 @@ class Measurement:
     """All lives of one state of the module."""
 
     state: ModuleState
+    subject: Subject
     server: ServerEnv
     lives: int
     rounds: int
     """Of each life."""
-    apart: bool
-    """Whether servers and load generators had processors of their own."""
+    processors: str
+    """Which processors were used for what."""
     idle: Sequence[IdleTime]
     costs: Sequence[FigureCost]
     targets: Targets
@@ -69,10 +67,10 @@ def report(result: Measurement) -> str:
         for each in result.costs
     ]
     idle = [fmean(times) for times in zip(*result.idle, strict=True)]
-    apart = "servers and load on processors of their own" if result.apart else "all processors shared"
+    server = result.server
     return (
-        f"{datetime.now(UTC):%Y-%m-%d}, vLLM {result.server.vllm}, Python {result.server.python_version}, "
-        f"torch {result.server.torch}; {host()}; {apart}; load of the machine {os.getloadavg()[1]:.1f} "
+        f"{datetime.now(UTC):%Y-%m-%d}, vLLM {server.vllm}, Python {server.python_version}, "
+        f"torch {server.torch}; {host()}; {result.processors}; load of the machine {os.getloadavg()[1]:.1f} "
         f"(5 minutes).\n{result.lives} lives of {result.rounds} rounds. Target: {result.targets.cost:.0%}. "
         f"Processor time without a request: plain {idle[0]:.1f} and {idle[1]:.1f}, with the chaos module "
         f"{idle[2]:.1f} ms a second.\n\n{markdown_table(HEADINGS, rows)}"
@@ -88,6 +86,7 @@ class HistoryLine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     t: str
     state: str
+    subject: str
     vllm: str
     python: str
     host: str
@@ -110,6 +109,7 @@ def append_result(result: Measurement, history: Path) -> None:
         HistoryLine(
             t=now,
             state=result.state,
+            subject=result.subject,
             vllm=result.server.vllm,
             python=result.server.python_version,
             host=host(),

@@ -6,13 +6,13 @@ import os
 import time
 from collections.abc import Iterator, Set
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import NamedTuple
 
 import msgspec
 
+from benchmarks.idle_cost.block_figures import Block
 from benchmarks.idle_cost.module_states import ModuleState, never_firing, settings
 from chaos.control_plane import ControlPlane
 from history import layout
@@ -56,22 +56,6 @@ STEPS = "vllm:iteration_tokens_total_count"
 """Each engine step is one observation of that histogram."""
 SCRAPE_S = 10.0
 NS = 1e9
-
-
-@dataclass(frozen=True, slots=True)
-class Block:
-    """One block of load on one server."""
-
-    tokens_per_s: float
-    """Generated, over the block."""
-    first_token_ms: float
-    """Median over the block's requests."""
-    between_tokens_ms: float
-    """Mean over all tokens but the first of each request."""
-    step_ms: float
-    """Time of the block by the server's own count of engine steps."""
-    cpu_us_per_token: float
-    """Processor time of all of the server's processes."""
 
 
 class BlockFailed(UsageError):
@@ -134,7 +118,7 @@ class Processors(NamedTuple):
 
 
 @contextmanager
-def _pinned(processors: Set[int]) -> Iterator[None]:
+def pinned(processors: Set[int]) -> Iterator[None]:
     """Processes that are started meanwhile stay on these processors."""
     before = os.sched_getaffinity(0)
     os.sched_setaffinity(0, processors)
@@ -180,9 +164,9 @@ class MeasuredServer:
 
     def start(self) -> None:
         """Start server and load generator, without waiting for them."""
-        with _pinned(self._processors.server):
+        with pinned(self._processors.server):
             self._stack.start()
-        with _pinned(self._processors.load):
+        with pinned(self._processors.load):
             self._load.start()
 
     def wait_ready(self) -> None:

@@ -19,7 +19,13 @@ from tests.packaging.wheel import PACKAGES, ROOT
 DEVELOPMENT = ("benchmarks", "tests", "dashboards")
 OF_THE_SERVER = {"torch", "vllm"}
 """They are imported in the server's process, from its own environment."""
-IN_THE_SERVER = ("chaos/hostcopy/", "chaos/inside/", "tests/server/", "tests/compose/")
+IN_THE_SERVER = (
+    "benchmarks/idle_cost/stepped_engine.py",
+    "chaos/hostcopy/",
+    "chaos/inside/",
+    "tests/server/",
+    "tests/compose/",
+)
 NOT_IMPORTED = {"check-jsonschema", "mypy", "py-spy", "pytest-timeout", "pytest-xdist", "ruff", "zizmor"}
 """Development tools: commands and plug-ins. Stubs (types-*, *-stubs) are not imported either."""
 

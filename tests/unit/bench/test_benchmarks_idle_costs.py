@@ -11,19 +11,20 @@ from typing import get_args
 import msgspec
 import pytest
 
+from benchmarks.idle_cost.block_figures import Block
 from benchmarks.idle_cost.cost_estimate import (
     FIGURES,
     Answer,
     Estimate,
     FigureCost,
-    Round,
     Targets,
     answer,
     decided,
     figure_costs,
 )
-from benchmarks.idle_cost.cost_report import HistoryLine, IdleTime, Measurement, append_result, report
-from benchmarks.idle_cost.measured_server import Block, block_of, scenario
+from benchmarks.idle_cost.cost_report import HistoryLine, Measurement, append_result, report
+from benchmarks.idle_cost.measured_life import IdleTime, Life, Pair
+from benchmarks.idle_cost.measured_server import block_of, scenario
 from benchmarks.idle_cost.module_states import ModuleState, never_firing
 from chaos.inside.inside_kinds import KINDS
 from kvchaos.planning.scenario_file import check_fit
@@ -34,6 +35,7 @@ BLOCK = Block(
     tokens_per_s=400.0, first_token_ms=50.0, between_tokens_ms=8.0, step_ms=7.0, cpu_us_per_token=2000.0
 )
 TARGETS = Targets(cost=0.01, control=0.005)
+IDLE = IdleTime(10.0, 10.0, 11.0)
 
 
 def slower(block: Block, by: float) -> Block:
@@ -47,23 +49,24 @@ def slower(block: Block, by: float) -> Block:
     )
 
 
-def noisy_lives(lives: int, cost: float, life_noise: float = 0.003, rounds: int = 30) -> list[list[Round]]:
-    """Rounds of a machine that drifts by 20 % from round to round, and by 1 % within a round.
+def noisy_lives(lives: int, cost: float, life_noise: float = 0.003, rounds: int = 30) -> list[Life]:
+    """Pairs of a machine that drifts by 20 % from pair to pair, and by 1 % within a pair.
 
     Each server of a life differs by chance.
     """
     lots = random.Random(5)
-    return [[*_life(lots, cost, life_noise, rounds)] for _ in range(lives)]
+    return [_life(lots, cost, life_noise, rounds) for _ in range(lives)]
 
 
-def _life(lots: random.Random, cost: float, noise: float, rounds: int) -> list[Round]:
+def _life(lots: random.Random, cost: float, noise: float, rounds: int) -> Life:
     own = [lots.gauss(1.0, noise) for _ in range(3)]
-    measured = []
+    costs, controls = [], []
     for _ in range(rounds):
         block = slower(BLOCK, lots.uniform(0.8, 1.2))
         plain, control, module = (slower(block, each * lots.uniform(0.99, 1.01)) for each in own)
-        measured.append(Round(plain, control, slower(module, cost)))
-    return measured
+        costs.append(Pair(plain, slower(module, cost)))
+        controls.append(Pair(plain, control))
+    return Life(costs, controls, IDLE)
 
 
 @pytest.mark.parametrize("cost", [1.0, 1.03, 0.97])
@@ -96,13 +99,20 @@ def test_single_life_decides_nothing() -> None:
 
 
 def test_the_medians_that_are_shown_are_those_of_the_servers() -> None:
-    measured = Round(BLOCK, BLOCK, slower(BLOCK, 2.0))
-    throughput = figure_costs([[measured] * 3] * 2)[0]
+    life = Life([Pair(BLOCK, slower(BLOCK, 2.0))] * 3, [Pair(BLOCK, BLOCK)] * 3, IDLE)
+    throughput = figure_costs([life] * 2)[0]
     assert (throughput.plain, throughput.module) == (400.0, 200.0)
     assert throughput.cost.mean == pytest.approx(1.0)
 
 
-def test_no_rounds_are_no_figures() -> None:
+def test_two_pairs_with_the_other_order_cancel_the_disadvantage_of_the_first_engine() -> None:
+    first, second = slower(BLOCK, 1.04), BLOCK
+    orders = [Pair(first, second), Pair(second, first)]
+    for found in figure_costs([Life(orders, orders, IDLE)] * 2):
+        assert found.cost.mean == pytest.approx(0.0), found.figure.name
+
+
+def test_no_lives_are_no_figures() -> None:
     with pytest.raises(StatisticsError):
         figure_costs([])
 
@@ -146,8 +156,9 @@ def measurement() -> Measurement:
         server=SERVER,
         lives=4,
         rounds=30,
-        apart=False,
-        idle=[IdleTime(10.0, 10.0, 11.0)] * 4,
+        subject="engines",
+        processors="engines on processor 1",
+        idle=[IDLE] * 4,
         costs=figure_costs(noisy_lives(4, 1.0)),
         targets=TARGETS,
     )
